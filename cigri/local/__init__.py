@@ -1,0 +1,1 @@
+"""Local mode: an embedded PostgreSQL and minioar, a small OAR3-compatible cluster."""
