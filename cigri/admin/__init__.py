@@ -1,0 +1,1 @@
+"""gridadmin: the administrator's command, on the database."""

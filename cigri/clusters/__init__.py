@@ -1,0 +1,1 @@
+"""Batch-scheduler clients; they know no database."""

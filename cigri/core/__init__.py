@@ -1,0 +1,1 @@
+"""Pure decisions: no database, network, clock or logging."""

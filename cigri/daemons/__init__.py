@@ -1,0 +1,1 @@
+"""The Unix processes of the grid: transactions and order of work."""

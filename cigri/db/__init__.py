@@ -1,0 +1,1 @@
+"""SQL: every function takes a session and never commits."""

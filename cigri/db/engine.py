@@ -1,0 +1,50 @@
+"""Connections to the database and transactions on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Engine, NullPool, text
+from sqlalchemy import create_engine as _create_engine
+from sqlalchemy.orm import Session
+
+# PROTOCOL: a peer that went away without a word is noticed within 9 seconds.
+CONNECT_ARGS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "keepalives": 1,
+    "keepalives_idle": 3,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 9000,
+    "options": "-c synchronous_commit=on -c timezone=UTC",
+}
+
+
+def create_engine(url: str, *, application: str = "cigri", pool_size: int = 2) -> Engine:
+    """An engine for one process. `application` is what pg_stat_activity shows.
+
+    pool_size 0: every transaction opens a connection of its own.
+    """
+    arguments = {**CONNECT_ARGS, "application_name": application}
+    if pool_size == 0:
+        return _create_engine(url, connect_args=arguments, poolclass=NullPool)
+    return _create_engine(url, connect_args=arguments, pool_size=pool_size, max_overflow=20, pool_pre_ping=True)
+
+
+@contextmanager
+def transaction(engine: Engine, writer: int = 0) -> Iterator[Session]:
+    """One transaction: committed at the end of the block, rolled back when an exception leaves it.
+
+    `writer` is the row of campaign_counts that moved tasks are counted in: a runner passes its cluster's id.
+    """
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        if writer:
+            session.execute(text("SELECT set_config('cigri.writer', :writer, true)"), {"writer": str(writer)})
+        yield session
+
+
+def notify(session: Session, topic: str) -> None:
+    """Wake whoever listens; `topic` says what changed (campaigns, allowances, jobs, kills, clusters)."""
+    session.execute(text("SELECT pg_notify('cigri', :topic)"), {"topic": topic})

@@ -1,0 +1,265 @@
+"""The tables as SQLAlchemy sees them. sql/schema.sql is their only source; a test compares the two."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, Enum, Identity, Interval, SmallInteger, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.schema import FetchedValue
+
+from cigri.core.states import CampaignState, EventState, JobKind, JobState, SubmissionState, TaskState
+
+
+class EventClass(enum.StrEnum):
+    CLUSTER = "cluster"
+    JOB = "job"
+    CAMPAIGN = "campaign"
+    NOTIFY = "notify"
+    LOG = "log"
+
+
+def _enum(of: type[enum.StrEnum], name: str) -> Enum:
+    return Enum(of, name=name, values_callable=lambda words: [word.value for word in words], create_type=False)
+
+
+class Table(DeclarativeBase):
+    type_annotation_map = {
+        datetime: TIMESTAMP(timezone=True),
+        timedelta: Interval(),
+        str: Text(),
+        dict[str, Any]: JSONB(),
+        list[int]: ARRAY(BigInteger()),
+        CampaignState: _enum(CampaignState, "campaign_state"),
+        TaskState: _enum(TaskState, "task_state"),
+        JobState: _enum(JobState, "job_state"),
+        JobKind: _enum(JobKind, "job_kind"),
+        SubmissionState: _enum(SubmissionState, "submission_state"),
+        EventState: _enum(EventState, "event_state"),
+        EventClass: _enum(EventClass, "event_class"),
+    }
+
+
+def _default() -> Any:
+    """A column that the database fills when nothing is given."""
+    return mapped_column(server_default=FetchedValue())
+
+
+def _key(kind: Any = None) -> Any:
+    return mapped_column(kind, Identity(), primary_key=True) if kind else mapped_column(Identity(), primary_key=True)
+
+
+class Grid(Table):
+    __tablename__ = "grid"
+    only_row: Mapped[bool] = mapped_column(primary_key=True)
+    id: Mapped[str]
+    system_identifier: Mapped[int] = mapped_column(BigInteger)
+    timeline: Mapped[int]
+    created_at: Mapped[datetime] = _default()
+
+
+class Duty(Table):
+    __tablename__ = "duties"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    epoch: Mapped[int] = mapped_column(BigInteger)
+    host: Mapped[str]
+    pid: Mapped[int]
+    backend_pid: Mapped[int]
+    seen: Mapped[datetime]
+
+
+class Cluster(Table):
+    __tablename__ = "clusters"
+    id: Mapped[int] = _key()
+    name: Mapped[str]
+    api_url: Mapped[str]
+    url_generation: Mapped[int] = _default()
+    api_auth_type: Mapped[str]
+    api_auth_header: Mapped[str] = _default()
+    api_username: Mapped[str | None]
+    api_password: Mapped[str | None]
+    token_file: Mapped[str | None]
+    api_chunk_size: Mapped[int] = _default()
+    api_limit: Mapped[int] = _default()
+    ssh_host: Mapped[str | None]
+    batch: Mapped[str]
+    resource_unit: Mapped[str] = _default()
+    power: Mapped[int] = _default()
+    properties: Mapped[str] = _default()
+    stress_factor: Mapped[float | None]
+    enabled: Mapped[bool] = _default()
+    removed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = _default()
+
+
+class ClusterStatus(Table):
+    __tablename__ = "cluster_status"
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    resources_total: Mapped[int] = _default()
+    resources_unavailable: Mapped[int] = _default()
+    resources_free: Mapped[int] = _default()
+    resources_besteffort: Mapped[int] = _default()
+    resources_at: Mapped[datetime | None]
+    stress: Mapped[float | None]
+    stress_at: Mapped[datetime | None]
+    slowest_submission: Mapped[float] = _default()
+    completion_rate: Mapped[float] = _default()
+    followed_at: Mapped[datetime | None]
+
+
+class Campaign(Table):
+    __tablename__ = "campaigns"
+    id: Mapped[int] = _key()
+    grid_user: Mapped[str]
+    name: Mapped[str]
+    state: Mapped[CampaignState] = _default()
+    jdl: Mapped[dict[str, Any]]
+    total_tasks: Mapped[int]
+    submission_time: Mapped[datetime] = _default()
+    ended_at: Mapped[datetime | None]
+
+
+class CampaignCluster(Table):
+    __tablename__ = "campaign_clusters"
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    max_jobs: Mapped[int | None]
+
+
+class CampaignCount(Table):
+    __tablename__ = "campaign_counts"
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    writer: Mapped[int] = mapped_column(primary_key=True)
+    pending: Mapped[int] = _default()
+    active: Mapped[int] = _default()
+    done: Mapped[int] = _default()
+    failed: Mapped[int] = _default()
+    cancelled: Mapped[int] = _default()
+
+
+class CampaignProgress(Table):
+    """A view: the sums of campaign_counts."""
+
+    __tablename__ = "campaign_progress"
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    pending: Mapped[int]
+    active: Mapped[int]
+    done: Mapped[int]
+    failed: Mapped[int]
+    cancelled: Mapped[int]
+
+
+class Task(Table):
+    __tablename__ = "tasks"
+    id: Mapped[int] = _key(BigInteger)
+    campaign_id: Mapped[int]
+    state: Mapped[TaskState] = _default()
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
+    returns: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
+    walltimes: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
+    tries: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
+    line: Mapped[str]
+
+
+class Submission(Table):
+    __tablename__ = "submissions"
+    id: Mapped[int] = _key(BigInteger)
+    name: Mapped[str]
+    campaign_id: Mapped[int]
+    cluster_id: Mapped[int]
+    login: Mapped[str]
+    url_generation: Mapped[int]
+    state: Mapped[SubmissionState] = _default()
+    size: Mapped[int]
+    remote_clock: Mapped[float]
+    sent_at: Mapped[datetime] = _default()
+    settled_at: Mapped[datetime | None]
+    array_id: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str | None]
+    void_jobs: Mapped[list[int]] = _default()
+    void_tasks: Mapped[list[int]] = _default()
+
+
+class Event(Table):
+    __tablename__ = "events"
+    id: Mapped[int] = _key(BigInteger)
+    class_: Mapped[EventClass] = mapped_column("class")
+    code: Mapped[str]
+    state: Mapped[EventState] = _default()
+    campaign_id: Mapped[int | None]
+    cluster_id: Mapped[int | None]
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
+    last_job_id: Mapped[int | None] = mapped_column(BigInteger)
+    count: Mapped[int] = _default()
+    alike: Mapped[str] = _default()
+    parent: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str] = _default()
+    date_open: Mapped[datetime] = _default()
+    date_last: Mapped[datetime] = _default()
+    date_closed: Mapped[datetime | None]
+    probe_at: Mapped[datetime | None]
+    probe_delay: Mapped[timedelta | None]
+    notified_at: Mapped[datetime | None]
+
+
+class Job(Table):
+    __tablename__ = "jobs"
+    id: Mapped[int] = _key(BigInteger)
+    kind: Mapped[JobKind] = _default()
+    task_id: Mapped[int | None] = mapped_column(BigInteger)
+    campaign_id: Mapped[int]
+    cluster_id: Mapped[int]
+    submission_id: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[JobState]
+    remote_id: Mapped[int | None] = mapped_column(BigInteger)
+    chain: Mapped[list[int]] = _default()
+    array_index: Mapped[int | None]
+    remote_word: Mapped[str | None]
+    created_at: Mapped[datetime] = _default()
+    start_time: Mapped[datetime | None]
+    stop_time: Mapped[datetime | None]
+    walltime: Mapped[int | None]
+    exit_code: Mapped[int | None]
+    outcome: Mapped[str | None]
+    node_name: Mapped[str | None]
+    resources_used: Mapped[int | None]
+    stdout_path: Mapped[str | None]
+    stderr_path: Mapped[str | None]
+    event_id: Mapped[int | None] = mapped_column(BigInteger)
+    end_seen_at: Mapped[datetime | None]
+    missing_at: Mapped[datetime | None]
+    kill_reason: Mapped[str | None]
+    kill_at: Mapped[datetime | None]
+    kill_next: Mapped[datetime | None]
+    kill_tries: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
+    ended_at: Mapped[datetime | None]
+
+
+class Allowance(Table):
+    __tablename__ = "allowances"
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    tasks: Mapped[int]
+    rank: Mapped[int]
+
+
+class IdempotencyKey(Table):
+    __tablename__ = "idempotency_keys"
+    grid_user: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request: Mapped[str]
+    campaign_id: Mapped[int]
+    created_at: Mapped[datetime] = _default()
+
+
+class GridUsage(Table):
+    __tablename__ = "grid_usage"
+    date: Mapped[datetime] = mapped_column(primary_key=True)
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    max_resources: Mapped[int]
+    used_resources: Mapped[int]
+    used_by_cigri: Mapped[int]
+    unavailable_resources: Mapped[int]
