@@ -144,7 +144,7 @@ class Cluster(Protocol):
         ...
 
     def jobs(self, ids: Sequence[int], *, details: bool = True) -> list[RemoteJob]:
-        """These jobs, in chunks of at most 500 ids; what the cluster does not know is simply not in the list."""
+        """These jobs, in chunks of at most 500 ids; what the cluster does not know is not in the list."""
         ...
 
     def array(self, array_id: int, *, details: bool = True) -> list[RemoteJob]:

@@ -1,0 +1,107 @@
+"""From what is known about a cluster to a client of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cigri.clusters.base import Cluster
+from cigri.clusters.credentials import IDENTITY_HEADER, Credentials, Identity, TokenFile
+from cigri.clusters.http import Lock, Transport
+from cigri.clusters.oar3 import CHUNK, Oar3
+from cigri.errors import ConfigError
+
+DEFAULT_HEADERS = frozenset({"", "authorization", "x-remote-ident"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSettings:
+    """How a cluster is reached. The fields are those of the clusters table and of the configuration file."""
+
+    name: str
+    batch: str
+    api_url: str
+    api_auth_type: str = "none"
+    api_auth_header: str = IDENTITY_HEADER
+    token_file: str = ""
+    api_chunk_size: int = CHUNK
+    resource_unit: str = "resource_id"
+    verify_ssl: bool = True
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+
+
+def connect(
+    settings: ClusterSettings,
+    *,
+    timeout: float = 25.0,
+    lock: Lock = nullcontext,
+    guard: Callable[[], None] | None = None,
+) -> Cluster:
+    """A client of the cluster; nothing is sent yet.
+
+    Each request is made inside `lock()`; `guard()` is called before each submission and deletion and stops
+    it by raising. Raises ConfigError when the settings cannot be used.
+    """
+    check(settings)
+    verify: bool | str = (settings.ca_file or True) if settings.verify_ssl else False
+    cert = (settings.certificate_file, settings.key_file) if settings.key_file else settings.certificate_file
+    transport = Transport(
+        settings.name,
+        settings.api_url,
+        _credentials(settings),
+        timeout=timeout,
+        verify=verify,
+        cert=cert or None,
+        lock=lock,
+        guard=guard or _allowed,
+    )
+    return Oar3(transport, resource_unit=settings.resource_unit, chunk=settings.api_chunk_size)
+
+
+def check(settings: ClusterSettings) -> None:
+    """Raise ConfigError, with a sentence for the administrator, unless `connect` takes these settings."""
+    where = f"cluster {settings.name}: "
+    if settings.batch != "oar3":
+        raise ConfigError(f"{where}batch {settings.batch} is not in this release: only oar3 is")
+    if settings.api_auth_type not in ("none", "jwt"):
+        raise ConfigError(
+            f"{where}authentication {settings.api_auth_type} is not in this release: only none and jwt are"
+        )
+    if settings.api_auth_type == "jwt" and not settings.token_file.startswith("/"):
+        raise ConfigError(f"{where}authentication jwt needs a token file (an absolute path)")
+    if settings.api_auth_type == "none" and settings.token_file:
+        raise ConfigError(f"{where}a token file is for authentication jwt only")
+    if not re.fullmatch(r"[A-Za-z0-9_-]*", settings.api_auth_header):
+        raise ConfigError(f"{where}{settings.api_auth_header!r} is not the name of an HTTP header")
+    _check_url(where, settings.api_url)
+
+
+def _check_url(where: str, url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or re.search(r"[^!-~]", url):
+        raise ConfigError(f"{where}{url!r} is not a URL like https://host:port/path")
+    if parts.query or parts.fragment or parts.username is not None:
+        raise ConfigError(f"{where}the URL may have no query, no fragment and no user name in it")
+
+
+def _credentials(settings: ClusterSettings) -> Credentials:
+    # X_REMOTE_IDENT is the original's default; Apache and nginx drop names with underscores.
+    name = settings.api_auth_header.replace("_", "-")
+    header = IDENTITY_HEADER if name.lower() in DEFAULT_HEADERS else name
+    if settings.api_auth_type == "jwt":
+        return TokenFile(Path(settings.token_file), header)
+    return Identity(header)
+
+
+def _allowed() -> None:
+    pass
