@@ -16,9 +16,7 @@ from __future__ import annotations
 import base64
 import re
 
-LONGEST = (
-    65536  # bytes of EXEC_FILE LINE: encoded they stay below what the kernel takes as one argument (128 K)
-)
+LONGEST = 65536  # bytes of EXEC_FILE LINE: encoded they stay below what the kernel takes as one argument (128 K)
 
 # Needs no closer look: no quote is open, nothing is a comment, an operator or a control character.
 EASY_LINE = re.compile(
@@ -26,6 +24,7 @@ EASY_LINE = re.compile(
     r"""|"(?:[^\x00\n"$\\`\ud800-\udfff]++|\$[A-Za-z0-9_])*+"|'[^\x00\n'\ud800-\udfff]*+'|\$[A-Za-z0-9_])*+"""
 )
 RUN = re.compile(r"""[^"#$&'();<>\\`|{} \t]+""")  # characters that stand for themselves
+OPERATOR = re.compile(r"&&|&>>?|&|\|[|&]?|>[>&|]?|<[>&]?")
 PLAIN = re.compile(r"[ -\[\]-~]*[!-\[\]-~]")  # printable ASCII but the backslash, no blank at the end
 KEYED = re.compile(r"export CIGRI_CAMPAIGN_ID=([1-9][0-9]{0,18}) CIGRI_JOB_ID=([1-9][0-9]{0,18});", re.ASCII)
 
@@ -114,7 +113,7 @@ class Syntax:
                 depth += 1 if char == "(" else -1 if depth else 0
                 self.step(wants=None)
             elif char in "|<>&":
-                self.operator(char, top=not closer)
+                self.operator(top=not closer)
             elif char in " \t":
                 self.at += 1
             else:
@@ -130,12 +129,11 @@ class Syntax:
     def begins_word(self) -> bool:
         return self.at == 0 or self.text[self.at - 1] in " \t;|&()<>"
 
-    def operator(self, char: str, *, top: bool) -> None:
-        joined = self.at > 0 and self.text[self.at - 1] in "|&<>"
-        if char == "&" and not joined:
-            self.step(wants=None)
-        else:
-            self.step(wants=("&&" if self.text[self.at - 1 : self.at + 1] == "&&" else char) if top else None)
+    def operator(self, *, top: bool) -> None:
+        match = OPERATOR.match(self.text, self.at)
+        assert match
+        self.at = match.end()
+        self.wants = match[0] if top and match[0] != "&" else None
 
     def word_part(self, char: str) -> None:
         if char == "'":
