@@ -62,35 +62,31 @@ JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.TO_LAUNCH: frozenset({JobState.LAUNCHING, JobState.EVENT}),
     JobState.LAUNCHING: frozenset({JobState.SUBMITTED, JobState.EVENT}),
     JobState.SUBMITTED: frozenset(
-        {JobState.REMOTE_WAITING, JobState.BATCH_WAITING, JobState.RUNNING, JobState.TERMINATED, JobState.EVENT}
+        {
+            JobState.REMOTE_WAITING,
+            JobState.BATCH_WAITING,
+            JobState.RUNNING,
+            JobState.TERMINATED,
+            JobState.EVENT,
+        }
     ),
-    JobState.REMOTE_WAITING: frozenset(
-        {JobState.BATCH_WAITING, JobState.RUNNING, JobState.TERMINATED, JobState.EVENT}
-    ),
-    JobState.BATCH_WAITING: frozenset(
-        {JobState.REMOTE_WAITING, JobState.RUNNING, JobState.TERMINATED, JobState.EVENT}
-    ),
-    JobState.RUNNING: frozenset(
-        {JobState.REMOTE_WAITING, JobState.BATCH_WAITING, JobState.TERMINATED, JobState.EVENT}
-    ),
+    JobState.REMOTE_WAITING: frozenset({JobState.BATCH_WAITING, JobState.RUNNING, JobState.TERMINATED, JobState.EVENT}),
+    JobState.BATCH_WAITING: frozenset({JobState.REMOTE_WAITING, JobState.RUNNING, JobState.TERMINATED, JobState.EVENT}),
+    JobState.RUNNING: frozenset({JobState.REMOTE_WAITING, JobState.BATCH_WAITING, JobState.TERMINATED, JobState.EVENT}),
     JobState.TERMINATED: frozenset(),
     JobState.EVENT: frozenset(),
 }
 
 TASK_MOVES: Mapping[TaskState, frozenset[TaskState]] = {
     TaskState.PENDING: frozenset({TaskState.ACTIVE, TaskState.CANCELLED, TaskState.DONE}),
-    TaskState.ACTIVE: frozenset(
-        {TaskState.PENDING, TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED}
-    ),
+    TaskState.ACTIVE: frozenset({TaskState.PENDING, TaskState.DONE, TaskState.FAILED, TaskState.CANCELLED}),
     TaskState.FAILED: frozenset({TaskState.PENDING, TaskState.CANCELLED, TaskState.DONE}),
     TaskState.CANCELLED: frozenset({TaskState.DONE}),  # a run that succeeds all the same counts
     TaskState.DONE: frozenset(),
 }
 
 CAMPAIGN_MOVES: Mapping[CampaignState, frozenset[CampaignState]] = {
-    CampaignState.IN_TREATMENT: frozenset(
-        {CampaignState.PAUSED, CampaignState.CANCELLED, CampaignState.TERMINATED}
-    ),
+    CampaignState.IN_TREATMENT: frozenset({CampaignState.PAUSED, CampaignState.CANCELLED, CampaignState.TERMINATED}),
     CampaignState.PAUSED: frozenset({CampaignState.IN_TREATMENT, CampaignState.CANCELLED}),
     CampaignState.CANCELLED: frozenset(),
     CampaignState.TERMINATED: frozenset({CampaignState.IN_TREATMENT}),

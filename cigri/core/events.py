@@ -1,0 +1,102 @@
+"""What each event code means: its scope, how grave it is, whether it blacklists, whether it heals by itself."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class Scope(enum.StrEnum):
+    """The class of an event, as the API shows it."""
+
+    CLUSTER = "cluster"
+    JOB = "job"
+    CAMPAIGN = "campaign"
+    NOTIFY = "notify"
+    LOG = "log"
+
+
+class Severity(enum.StrEnum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Heals(enum.StrEnum):
+    """How an open event ends without a hand: when the cluster answers again, or when the thing may be tried again."""
+
+    WHEN_HEALTHY = "when the cluster answers"
+    AFTER_DELAY = "after a delay, if the cluster answers"
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """`blacklists`: CLUSTER keeps the whole cluster from getting jobs, CAMPAIGN one campaign on one cluster."""
+
+    scope: Scope
+    severity: Severity
+    blacklists: Scope | None = None
+    heals: Heals | None = None
+    passing: bool = False  # something that happened, closed at once: nothing waits for anybody
+
+
+def _cluster(severity: Severity = Severity.HIGH) -> Meaning:
+    return Meaning(Scope.CLUSTER, severity, Scope.CLUSTER, Heals.WHEN_HEALTHY)
+
+
+def _submission(heals: Heals | None = None) -> Meaning:
+    return Meaning(Scope.CAMPAIGN, Severity.HIGH, Scope.CAMPAIGN, heals)
+
+
+def _failure() -> Meaning:
+    return Meaning(Scope.JOB, Severity.MEDIUM)
+
+
+def _told(scope: Scope = Scope.NOTIFY, severity: Severity = Severity.LOW) -> Meaning:
+    return Meaning(scope, severity, passing=True)
+
+
+BLACKLIST = "BLACKLIST"
+
+MEANINGS: dict[str, Meaning] = {
+    # A cluster that does not answer gets no new job until it does.
+    "TIMEOUT": _cluster(),
+    "CONNECTION_REFUSED": _cluster(),
+    "CONNECTION_RESET": _cluster(),
+    "CLUSTER_API_SERVER_ERROR": _cluster(),
+    "CLUSTER_MANUALLY_DISABLED": Meaning(Scope.CLUSTER, Severity.HIGH, Scope.CLUSTER),
+    # A campaign whose submissions a cluster refuses gets no new job there.
+    "RUNNER_SUBMIT_ERROR": _submission(),
+    "RUNNER_SUBMIT_NOT_ENOUGH_RESOURCES": _submission(Heals.AFTER_DELAY),
+    "RUNNER_SUBMIT_WEDGED": _submission(Heals.AFTER_DELAY),
+    "RUNNER_SUBMIT_TOO_LARGE": _submission(),
+    "RUNNER_SUBMIT_PERMISSION_DENIED": _submission(),
+    # A task that failed is set aside until its owner closes the event, with or without resubmission.
+    "EXIT_ERROR": _failure(),
+    "WORKING_DIRECTORY_ERROR": _failure(),
+    "UNKNOWN_ERROR": _failure(),
+    "USER_FRAG": _failure(),
+    "TOO_MANY_RESUBMIT": _failure(),
+    "JOB_LOST": _failure(),
+    # What went back into the bag by itself.
+    "RESUBMIT": _told(Scope.JOB),
+    "RESUBMIT_END": _told(Scope.JOB),
+    "OAR_AUTO_RESUBMIT": _told(Scope.JOB),
+    "REMOTE_WAITING_FRAG": _told(Scope.JOB),
+    "CIGRI_WALLTIME": _told(Scope.JOB, Severity.MEDIUM),
+    # What is told.
+    "DUPLICATE_RUN": _told(Scope.JOB, Severity.HIGH),
+    "STRAY_JOB": _told(Scope.CLUSTER, Severity.MEDIUM),
+    "UNKNOWN_STATE": _told(Scope.CLUSTER, Severity.MEDIUM),
+    "UNDER_STRESS": Meaning(Scope.CLUSTER, Severity.MEDIUM),
+    "RUNNER_FAILED": _told(Scope.CLUSTER, Severity.HIGH),
+    "ALMIGHTY_STARTING": _told(Scope.LOG),
+    "ALMIGHTY_TERMINATING": _told(Scope.LOG),
+    "NEW_CAMPAIGN": _told(),
+    "FINISHED_CAMPAIGN": _told(),
+}
+
+
+def meaning(code: str) -> Meaning:
+    """The meaning of a code. Raises KeyError for one that is not in the table."""
+    return MEANINGS[code]

@@ -1,0 +1,16 @@
+"""Python lists as tables in a statement: what set-based SQL is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import TableValuedAlias, cast, func
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import TypeEngine
+
+
+def rows(name: str, **columns: tuple[TypeEngine[Any], Sequence[Any]]) -> TableValuedAlias:
+    """A table `name` whose columns are these lists, all of one length: column=(type, values)."""
+    arrays = [cast(list(values), ARRAY(kind)) for kind, values in columns.values()]
+    return func.unnest(*arrays).table_valued(*columns, name=name).render_derived()

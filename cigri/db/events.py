@@ -1,0 +1,154 @@
+"""Events: things that happened, open until somebody or something closes them; and the blacklists they cause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, text, update
+from sqlalchemy.orm import Session, aliased
+
+from cigri.core.events import BLACKLIST, Scope, meaning
+from cigri.core.states import EventState
+from cigri.db.tables import Event
+
+MAX_PROBE_DELAY = timedelta(minutes=10)
+MESSAGE_LENGTH = 4000
+
+_RECORD = text("""
+    INSERT INTO events (class, code, state, date_closed, campaign_id, cluster_id, job_id, last_job_id, count, alike,
+                        parent, message, probe_at, probe_delay)
+    VALUES (CAST(:class AS event_class), :code, CAST(:state AS event_state), CASE WHEN :passing THEN now() END,
+            :campaign_id, :cluster_id, :job_id, :last_job_id, :count, :alike, :parent, :message,
+            now() + CAST(:probe_delay AS interval), CAST(:probe_delay AS interval))
+    ON CONFLICT (class, code, coalesce(campaign_id, 0), coalesce(cluster_id, 0), coalesce(parent, 0), alike)
+        WHERE state = 'open'
+    DO UPDATE SET count = events.count + excluded.count, date_last = now(),
+                  last_job_id = coalesce(excluded.last_job_id, events.last_job_id)
+    RETURNING id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """An event to record. Open events that share code, campaign, cluster and `alike` become one, with a count."""
+
+    code: str
+    message: str = ""
+    campaign_id: int | None = None
+    cluster_id: int | None = None
+    job_id: int | None = None
+    last_job_id: int | None = None
+    count: int = 1
+    alike: str = ""
+    probe_delay: timedelta | None = None
+
+
+def record(session: Session, news: News) -> int:
+    """Open the event (or add to the alike one that is open), and its blacklist if its code has one; its id.
+
+    Events of passing things are closed at once. Raises KeyError for a code that the table does not have.
+    """
+    sense = meaning(news.code)
+    probe = news.probe_delay if sense.heals is not None else None
+    event_id = _insert(session, news, sense.scope, passing=sense.passing, probe=probe)
+    if sense.blacklists is not None:
+        black = News(
+            BLACKLIST,
+            campaign_id=news.campaign_id if sense.blacklists is Scope.CAMPAIGN else None,
+            cluster_id=news.cluster_id,
+        )
+        _insert(session, black, sense.blacklists, parent=event_id)
+    return event_id
+
+
+def _insert(
+    session: Session,
+    news: News,
+    scope: Scope,
+    *,
+    passing: bool = False,
+    parent: int | None = None,
+    probe: timedelta | None = None,
+) -> int:
+    values = {
+        "class": scope.value,
+        "code": news.code,
+        "state": (EventState.CLOSED if passing else EventState.OPEN).value,
+        "passing": passing,
+        "campaign_id": news.campaign_id,
+        "cluster_id": news.cluster_id,
+        "job_id": news.job_id,
+        "last_job_id": news.last_job_id or news.job_id,
+        "count": news.count,
+        "alike": news.alike,
+        "parent": parent,
+        "message": news.message[:MESSAGE_LENGTH].replace("\0", "\ufffd"),
+        "probe_delay": probe,
+    }
+    return int(session.execute(_RECORD, values).scalar_one())
+
+
+def close(session: Session, event_ids: Sequence[int]) -> set[int]:
+    """Close these events and the blacklists they caused; the ids of those that were open."""
+    if not event_ids:
+        return set()
+    change = (
+        update(Event)
+        .where(
+            or_(Event.id.in_(event_ids), and_(Event.parent.in_(event_ids), Event.code == BLACKLIST)),
+            Event.state == EventState.OPEN,
+        )
+        .values(state=EventState.CLOSED, date_closed=func.now(), probe_at=None)
+        .returning(Event.id)
+        .execution_options(synchronize_session=False)
+    )
+    return set(session.scalars(change)) & set(event_ids)
+
+
+def blacklisted(
+    cluster_id: ColumnElement[int] | int, campaign_id: ColumnElement[int] | int | None = None
+) -> ColumnElement[bool]:
+    """Whether the cluster is blacklisted as a whole, or (with a campaign) for that campaign: an SQL condition."""
+    black = aliased(Event)
+    scope: ColumnElement[bool] = black.campaign_id.is_(None)
+    if campaign_id is not None:
+        scope = or_(scope, black.campaign_id == campaign_id)
+    return exists(
+        select(black.id).where(
+            black.state == EventState.OPEN, black.code == BLACKLIST, black.cluster_id == cluster_id, scope
+        )
+    )
+
+
+def is_blacklisted(session: Session, cluster_id: int) -> bool:
+    """Whether the cluster is blacklisted as a whole."""
+    return bool(session.scalar(select(blacklisted(cluster_id))))
+
+
+def due_probes(session: Session, cluster_id: int) -> list[Event]:
+    """Open events of the cluster whose healing is to be looked at now."""
+    query = select(Event).where(
+        Event.cluster_id == cluster_id, Event.state == EventState.OPEN, Event.probe_at <= func.now()
+    )
+    return list(session.scalars(query))
+
+
+def put_off(session: Session, event_ids: Sequence[int]) -> None:
+    """Look again after twice the delay, at most 10 minutes: for ever, until it heals."""
+    longer = func.least(Event.probe_delay * 2, MAX_PROBE_DELAY)
+    session.execute(
+        update(Event)
+        .where(Event.id.in_(event_ids))
+        .values(probe_delay=longer, probe_at=func.now() + longer)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def forget_stress(session: Session, cluster_id: int) -> bool:
+    """Close the open UNDER_STRESS event of the cluster; whether there was one."""
+    query = select(Event.id).where(
+        Event.cluster_id == cluster_id, Event.state == EventState.OPEN, Event.code == "UNDER_STRESS"
+    )
+    return bool(close(session, list(session.scalars(query))))

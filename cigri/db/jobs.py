@@ -1,0 +1,350 @@
+"""Jobs: which are followed, how they move, how they end. Every move is compare-and-set and takes many at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Integer, Row, SmallInteger, String, case, delete, func, select, update
+from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
+from sqlalchemy.orm import Session
+
+from cigri.core.outcome import Outcome, Verdict
+from cigri.core.states import FINAL, FOLLOWED, JOB_MOVES, CampaignState, JobState, TaskState
+from cigri.db import events
+from cigri.db.arrays import rows
+from cigri.db.tables import Campaign, Job, Submission, Task
+from cigri.errors import CigriError
+
+_NO_SYNC = {"synchronize_session": False}
+
+
+class IllegalMove(CigriError):
+    """A move that the life of a job does not have: a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A job that the cluster has, as far as the database knows. Ages are seconds by the database's clock."""
+
+    id: int
+    task_id: int | None
+    campaign_id: int
+    state: JobState
+    remote_id: int
+    chain: tuple[int, ...]
+    name: str
+    login: str
+    kill_reason: str | None
+    end_seen: float | None  # since an end was seen that may not be the last word
+    missing: float | None  # since a healthy cluster did not know it
+    walltimes: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a job as it goes into the database. Times are unix seconds of the cluster, 0 for unknown."""
+
+    job_id: int
+    verdict: Verdict
+    exit_code: int | None = None
+    start_time: float = 0.0
+    stop_time: float = 0.0
+    node_name: str = ""
+    resources: int = 0
+    stdout_path: str = ""
+    stderr_path: str = ""
+    word: str = ""
+    tail: str = ""  # the end of its stderr, for the event
+
+
+def followed(session: Session, cluster_id: int) -> list[Followed]:
+    """The jobs that the cluster has, in order of their ids."""
+    since = [func.extract("epoch", func.now() - column) for column in (Job.end_seen_at, Job.missing_at)]
+    query = (
+        select(
+            Job.id, Job.task_id, Job.campaign_id, Job.state, Job.remote_id, Job.chain,
+            Submission.name, Submission.login, Job.kill_reason, *since, func.coalesce(Task.walltimes, 0),
+        )
+        .join(Submission, Submission.id == Job.submission_id)
+        .outerjoin(Task, Task.id == Job.task_id)
+        .where(Job.cluster_id == cluster_id, Job.state.in_(FOLLOWED))
+        .order_by(Job.id)
+    )  # fmt: skip
+    return [_followed(row) for row in session.execute(query).all()]
+
+
+def _followed(row: Any) -> Followed:
+    (
+        job_id,
+        task_id,
+        campaign_id,
+        state,
+        remote_id,
+        chain,
+        name,
+        login,
+        reason,
+        end_seen,
+        missing,
+        walltimes,
+    ) = row
+    return Followed(
+        job_id, task_id, campaign_id, state, remote_id, tuple(chain), name, login, reason,
+        None if end_seen is None else float(end_seen), None if missing is None else float(missing), walltimes,
+    )  # fmt: skip
+
+
+def move(session: Session, job_ids: Sequence[int], source: JobState, target: JobState, **fields: object) -> set[int]:
+    """Move the jobs that are in `source`; the ids of those that were not there any more. Raises IllegalMove."""
+    if target not in JOB_MOVES[source] or target in FINAL:
+        raise IllegalMove(f"{source} -> {target}")
+    change = (
+        update(Job)
+        .where(Job.id.in_(job_ids), Job.state == source)
+        .values(state=target, **fields)
+        .returning(Job.id)
+        .execution_options(**_NO_SYNC)
+    )
+    return set(job_ids) - set(session.scalars(change))
+
+
+def started(session: Session, starts: Sequence[tuple[int, float, int | None, int, str]]) -> None:
+    """Note what is known of jobs seen running: (job id, start time, walltime, resources, nodes)."""
+    if not starts:
+        return
+    ids, times, walltimes, resources, nodes = (list(column) for column in zip(*starts, strict=True))
+    seen = rows(
+        "seen",
+        id=(BigInteger(), ids),
+        start=(DOUBLE_PRECISION(), times),
+        walltime=(Integer(), walltimes),
+        resources=(Integer(), resources),
+        nodes=(String(), nodes),
+    )
+    session.execute(
+        update(Job)
+        .where(Job.id == seen.c.id, Job.state.not_in(FINAL))
+        .values(
+            start_time=_instant(seen.c.start),
+            walltime=func.coalesce(seen.c.walltime, Job.walltime),
+            resources_used=func.nullif(seen.c.resources, 0),
+            node_name=func.nullif(seen.c.nodes, ""),
+        )
+        .execution_options(**_NO_SYNC)
+    )
+
+
+def _instant(seconds: Any) -> Any:
+    return case((seconds > 0, func.to_timestamp(seconds)))
+
+
+def note_end_seen(session: Session, job_ids: Sequence[int]) -> None:
+    """Remember that these ends were seen and are to be looked at once more."""
+    _stamp(session, job_ids, end_seen_at=func.coalesce(Job.end_seen_at, func.now()))
+
+
+def note_missing(session: Session, job_ids: Sequence[int]) -> None:
+    """Remember that a healthy cluster did not know these jobs."""
+    _stamp(session, job_ids, missing_at=func.coalesce(Job.missing_at, func.now()))
+
+
+def forget_missing(session: Session, job_ids: Sequence[int]) -> None:
+    """They are there after all."""
+    _stamp(session, job_ids, missing_at=None)
+
+
+def _stamp(session: Session, job_ids: Sequence[int], **fields: object) -> None:
+    if job_ids:
+        change = update(Job).where(Job.id.in_(job_ids)).values(**fields)
+        session.execute(change.execution_options(**_NO_SYNC))
+
+
+def follow_new_id(session: Session, job: Followed, remote_id: int) -> None:
+    """The cluster started the job again under another id: it waits again."""
+    session.execute(
+        update(Job)
+        .where(Job.id == job.id, Job.remote_id == job.remote_id, Job.state.in_(FOLLOWED))
+        .values(
+            remote_id=remote_id,
+            chain=[*job.chain, job.remote_id],
+            state=JobState.REMOTE_WAITING,
+            start_time=None,
+            end_seen_at=None,
+            missing_at=None,
+        )
+        .execution_options(**_NO_SYNC)
+    )
+
+
+def finish(session: Session, cluster_id: int, ends: Sequence[End]) -> set[int]:
+    """End these jobs, give their tasks their next place, record their events: the ids of the jobs that were live.
+
+    A task that goes back to the bag of a cancelled campaign is cancelled instead. A task that is done stays done.
+    """
+    by_id = {end.job_id: end for end in ends}
+    campaigns = _lock_campaigns(session, by_id)
+    live = _lock_live(session, by_id)
+    told = _record_events(session, cluster_id, live, by_id)
+    if not live:
+        return set()
+    _end_jobs(session, [by_id[job.id] for job in live], told)
+    _place_tasks(session, live, by_id, campaigns)
+    return {job.id for job in live}
+
+
+def _lock_campaigns(session: Session, job_ids: Iterable[int]) -> dict[int, CampaignState]:
+    """The campaigns of these jobs, locked against cancelling until the transaction ends."""
+    ids = select(Job.campaign_id).where(Job.id.in_(job_ids)).distinct()
+    query = (
+        select(Campaign.id, Campaign.state).where(Campaign.id.in_(ids)).order_by(Campaign.id).with_for_update(read=True)
+    )
+    return dict(session.execute(query).tuples().all())
+
+
+def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Row[int, int | None, int]]:
+    query = (
+        select(Job.id, Job.task_id, Job.campaign_id)
+        .where(Job.id.in_(job_ids), Job.state.not_in(FINAL))
+        .order_by(Job.id)
+        .with_for_update()
+    )
+    return session.execute(query).all()
+
+
+def _record_events(
+    session: Session, cluster_id: int, live: Sequence[Row[int, int | None, int]], by_id: dict[int, End]
+) -> dict[int, int]:
+    """Record one event for all alike ends of a campaign; the event of each job that has one."""
+    alike: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+    for job in live:
+        verdict = by_id[job.id].verdict
+        if verdict.code:
+            alike[job.campaign_id, verdict.code, verdict.alike].append(job.id)
+    told: dict[int, int] = {}
+    for (campaign_id, code, likeness), job_ids in sorted(alike.items()):
+        first = by_id[job_ids[0]]
+        news = events.News(
+            code,
+            "\n".join(filter(None, (first.verdict.message, first.tail))),
+            campaign_id,
+            cluster_id,
+            job_ids[0],
+            job_ids[-1],
+            len(job_ids),
+            likeness,
+        )
+        told.update(dict.fromkeys(job_ids, events.record(session, news)))
+    return told
+
+
+def _end_jobs(session: Session, ends: Sequence[End], told: dict[int, int]) -> None:
+    end = rows(
+        "end_of_job",
+        id=(BigInteger(), [end.job_id for end in ends]),
+        state=(Job.state.type, [end.verdict.job for end in ends]),
+        outcome=(String(), [end.verdict.outcome.value for end in ends]),
+        exit_code=(Integer(), [end.exit_code for end in ends]),
+        start=(DOUBLE_PRECISION(), [end.start_time for end in ends]),
+        stop=(DOUBLE_PRECISION(), [end.stop_time for end in ends]),
+        node=(String(), [end.node_name for end in ends]),
+        resources=(Integer(), [end.resources for end in ends]),
+        stdout=(String(), [end.stdout_path for end in ends]),
+        stderr=(String(), [end.stderr_path for end in ends]),
+        word=(String(), [end.word for end in ends]),
+        event=(BigInteger(), [told.get(end.job_id) for end in ends]),
+    )
+    session.execute(
+        update(Job)
+        .where(Job.id == end.c.id)
+        .values(
+            state=end.c.state,
+            outcome=end.c.outcome,
+            exit_code=end.c.exit_code,
+            start_time=func.coalesce(_instant(end.c.start), Job.start_time),
+            stop_time=_instant(end.c.stop),
+            node_name=func.coalesce(func.nullif(end.c.node, ""), Job.node_name),
+            resources_used=func.coalesce(func.nullif(end.c.resources, 0), Job.resources_used),
+            stdout_path=func.nullif(end.c.stdout, ""),
+            stderr_path=func.nullif(end.c.stderr, ""),
+            remote_word=func.nullif(end.c.word, ""),
+            event_id=end.c.event,
+            ended_at=func.now(),
+        )
+        .execution_options(**_NO_SYNC)
+    )
+
+
+def _place_tasks(
+    session: Session,
+    live: Sequence[Row[int, int | None, int]],
+    by_id: dict[int, End],
+    campaigns: dict[int, CampaignState],
+) -> None:
+    placed = [job for job in live if job.task_id is not None]
+    verdicts = [by_id[job.id].verdict for job in placed]
+    cancelled = [campaigns[job.campaign_id] is CampaignState.CANCELLED for job in placed]
+    place = rows(
+        "place",
+        id=(BigInteger(), [job.task_id for job in placed]),
+        state=(Task.state.type, [_place(*both) for both in zip(verdicts, cancelled, strict=True)]),
+        priority=(SmallInteger(), [verdict.priority for verdict in verdicts]),
+        walltimes=(SmallInteger(), [int(verdict.outcome is Outcome.WALLTIME) for verdict in verdicts]),
+    )
+    session.execute(
+        update(Task)
+        .where(
+            Task.id == place.c.id,
+            (Task.state == TaskState.ACTIVE) | ((place.c.state == TaskState.DONE) & (Task.state != TaskState.DONE)),
+        )
+        .values(state=place.c.state, priority=place.c.priority, walltimes=Task.walltimes + place.c.walltimes)
+        .execution_options(**_NO_SYNC)
+    )
+
+
+def _place(verdict: Verdict, cancelled: bool) -> TaskState:
+    if cancelled and verdict.task is TaskState.PENDING:
+        return TaskState.CANCELLED
+    return verdict.task
+
+
+def give_back(session: Session, submission_id: int, *, counted: bool) -> list[int]:
+    """Take the jobs of a submission that are still being sent away, and put their tasks back into the bag.
+
+    `counted`: the submission was taken as absent; the ids of the tasks that came back so. The keys stay with the
+    submission, for strays that turn up later.
+    """
+    lost = select(Job.id).where(Job.submission_id == submission_id, Job.state == JobState.LAUNCHING)
+    campaigns = _lock_campaigns(session, session.scalars(lost).all())
+    gone = (
+        delete(Job)
+        .where(Job.submission_id == submission_id, Job.state == JobState.LAUNCHING)
+        .returning(Job.id, Job.task_id, Job.campaign_id)
+        .execution_options(**_NO_SYNC)
+    )
+    taken = [row for row in session.execute(gone) if row.task_id is not None]
+    if not taken:
+        return []
+    job_ids, task_ids = [row.id for row in taken], [row.task_id for row in taken]
+    cancelled = campaigns[taken[0].campaign_id] is CampaignState.CANCELLED
+    session.execute(
+        update(Task)
+        .where(Task.id.in_(task_ids), Task.state == TaskState.ACTIVE)
+        .values(
+            state=TaskState.CANCELLED if cancelled else TaskState.PENDING,
+            returns=Task.returns + (1 if counted else 0),
+        )
+        .execution_options(**_NO_SYNC)
+    )
+    session.execute(
+        update(Submission)
+        .where(Submission.id == submission_id)
+        .values(
+            void_jobs=func.array_cat(Submission.void_jobs, job_ids),
+            void_tasks=func.array_cat(Submission.void_tasks, task_ids),
+        )
+        .execution_options(**_NO_SYNC)
+    )
+    return [task_id for task_id in task_ids if task_id is not None]

@@ -1,0 +1,83 @@
+"""The advisory lock of a cluster: whoever sends a request to a cluster holds it, for one request.
+
+A real OAR answers one request at a time; runner, nikita, updater, the API and gridadmin are separate processes,
+perhaps on two hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from cigri.errors import CigriError
+
+_SPACE = 0x43  # the first half of the lock's name; duties use another
+
+
+class ClusterBusy(CigriError):
+    """Somebody else keeps the cluster busy: try again later."""
+
+
+class ClusterLock:
+    """The lock of one cluster, on one plain connection outside any transaction.
+
+    `wait`: seconds to wait for it at most, then ClusterBusy; None: for ever. Not for use by several threads.
+    """
+
+    def __init__(self, engine: Engine, cluster_id: int, *, wait: float | None = None) -> None:
+        self._engine = engine
+        self._cluster_id = cluster_id
+        self._wait = wait
+        self._connection: Connection | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Hold the lock for the block."""
+        connection = self._take()
+        try:
+            yield
+        finally:
+            self._give_back(connection)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.invalidate()
+            self._connection.close()
+            self._connection = None
+
+    def _take(self) -> Connection:
+        connection = self._connection or self._connect()
+        self._connection = connection
+        try:
+            connection.execute(
+                text("SELECT pg_advisory_lock(:space, :cluster)"),
+                {"space": _SPACE, "cluster": self._cluster_id},
+            )
+        except OperationalError as error:
+            self.close()
+            if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
+                raise ClusterBusy("the cluster is busy with other requests of the grid: try again later") from None
+            raise
+        except BaseException:
+            self.close()
+            raise
+        return connection
+
+    def _connect(self) -> Connection:
+        connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        milliseconds = 0 if self._wait is None else max(1, int(self._wait * 1000))
+        connection.execute(text("SELECT set_config('lock_timeout', :timeout, false)"), {"timeout": str(milliseconds)})
+        return connection
+
+    def _give_back(self, connection: Connection) -> None:
+        try:
+            connection.execute(
+                text("SELECT pg_advisory_unlock(:space, :cluster)"),
+                {"space": _SPACE, "cluster": self._cluster_id},
+            )
+        except DBAPIError:
+            self.close()  # the lock went with the connection

@@ -1,0 +1,261 @@
+"""Submissions: what is about to be asked of a cluster, committed under a name before the request leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import BigInteger, Integer, func, insert, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+
+from cigri.core.states import CampaignState, JobState, SubmissionState, TaskState
+from cigri.db import events
+from cigri.db.arrays import rows
+from cigri.db.jobs import give_back
+from cigri.db.tables import Allowance, Campaign, ClusterStatus, Job, Submission, Task
+
+_NO_SYNC = {"synchronize_session": False}
+MAX_RETURNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Tasks taken out of the bag for one submission: (job id, line) in the order of the array."""
+
+    submission_id: int
+    name: str
+    login: str
+    campaign_id: int
+    jdl: dict[str, Any]
+    lines: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """A submission whose fate is not known. `age` is seconds by the database's clock."""
+
+    id: int
+    name: str
+    login: str
+    campaign_id: int
+    remote_clock: float
+    size: int
+    age: float
+    job_ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A job of a submission as it was found on the cluster."""
+
+    job_id: int
+    remote_id: int
+    array_index: int | None
+    chain: tuple[int, ...] = ()
+
+
+def claim(
+    session: Session,
+    *,
+    cluster_id: int,
+    url_generation: int,
+    campaign_id: int,
+    name: str,
+    remote_clock: float,
+    limit: int,
+) -> Claimed | None:
+    """Take tasks of a campaign under its allowance on this cluster; None when there is nothing to take.
+
+    The campaign must be in treatment and not blacklisted here, and stays so until the transaction ends.
+    """
+    campaign = session.execute(
+        select(Campaign.grid_user, Campaign.jdl)
+        .where(
+            Campaign.id == campaign_id,
+            Campaign.state == CampaignState.IN_TREATMENT,
+            ~events.blacklisted(cluster_id, campaign_id),
+        )
+        .with_for_update(read=True)
+    ).one_or_none()
+    if campaign is None:
+        return None
+    tasks = _take_tasks(session, cluster_id, campaign_id, limit)
+    if not tasks:
+        return None
+    submission_id = session.execute(
+        insert(Submission)
+        .values(
+            name=name,
+            campaign_id=campaign_id,
+            cluster_id=cluster_id,
+            login=campaign.grid_user,
+            url_generation=url_generation,
+            size=len(tasks),
+            remote_clock=remote_clock,
+        )
+        .returning(Submission.id)
+    ).scalar_one()
+    jobs = _open_jobs(session, submission_id, cluster_id, campaign_id, list(tasks))
+    lines = tuple((job_id, tasks[task_id]) for task_id, job_id in sorted(jobs.items(), key=lambda pair: pair[1]))
+    return Claimed(submission_id, name, campaign.grid_user, campaign_id, campaign.jdl, lines)
+
+
+def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int) -> dict[int, str]:
+    allowance = session.scalar(
+        select(Allowance.tasks)
+        .where(Allowance.cluster_id == cluster_id, Allowance.campaign_id == campaign_id)
+        .with_for_update()
+    )
+    if not allowance:
+        return {}
+    query = (
+        select(Task.id, Task.line)
+        .where(Task.campaign_id == campaign_id, Task.state == TaskState.PENDING)
+        .order_by(Task.priority.desc(), Task.id)
+        .limit(min(limit, allowance))
+        .with_for_update(skip_locked=True)
+    )
+    tasks = dict(session.execute(query).tuples().all())
+    if tasks:
+        session.execute(
+            update(Task).where(Task.id.in_(tasks)).values(state=TaskState.ACTIVE).execution_options(**_NO_SYNC)
+        )
+    session.execute(
+        update(Allowance)
+        .where(Allowance.cluster_id == cluster_id, Allowance.campaign_id == campaign_id)
+        .values(tasks=Allowance.tasks - len(tasks) if tasks else 0)
+        .execution_options(**_NO_SYNC)
+    )
+    return tasks
+
+
+def _open_jobs(
+    session: Session, submission_id: int, cluster_id: int, campaign_id: int, task_ids: Sequence[int]
+) -> dict[int, int]:
+    """One job being sent for each task: task id -> job id."""
+    task = rows("task", id=(BigInteger(), task_ids))
+    jobs = insert(Job).from_select(
+        ["task_id", "campaign_id", "cluster_id", "submission_id", "state"],
+        select(
+            task.c.id,
+            literal(campaign_id, Integer()),
+            literal(cluster_id, Integer()),
+            literal(submission_id, BigInteger()),
+            literal(JobState.LAUNCHING, Job.state.type),
+        ),
+    )
+    return {row.task_id: row.id for row in session.execute(jobs.returning(Job.id, Job.task_id))}
+
+
+def unsettled(session: Session, cluster_id: int) -> list[Unsettled]:
+    """The submissions to this cluster whose fate is not known, oldest first."""
+    jobs = (
+        select(func.array_agg(Job.id, type_=ARRAY(BigInteger())))
+        .where(Job.submission_id == Submission.id, Job.state == JobState.LAUNCHING)
+        .scalar_subquery()
+    )
+    query = (
+        select(
+            Submission.id,
+            Submission.name,
+            Submission.login,
+            Submission.campaign_id,
+            Submission.remote_clock,
+            Submission.size,
+            func.extract("epoch", func.now() - Submission.sent_at),
+            jobs,
+        )
+        .where(Submission.cluster_id == cluster_id, Submission.state == SubmissionState.SENDING)
+        .order_by(Submission.id)
+    )
+    return [
+        Unsettled(row[0], row[1], row[2], row[3], row[4], row[5], float(row[6]), frozenset(row[7] or ()))
+        for row in session.execute(query)
+    ]
+
+
+def settle(session: Session, submission_id: int, found: Sequence[Adopted], array_id: int | None) -> list[int]:
+    """The submission is on the cluster with these jobs; tasks whose job is not among them go back: their ids."""
+    if found:
+        job = rows(
+            "job",
+            id=(BigInteger(), [each.job_id for each in found]),
+            remote_id=(BigInteger(), [each.remote_id for each in found]),
+            array_index=(Integer(), [each.array_index for each in found]),
+        )
+        session.execute(
+            update(Job)
+            .where(Job.id == job.c.id, Job.submission_id == submission_id, Job.state == JobState.LAUNCHING)
+            .values(state=JobState.SUBMITTED, remote_id=job.c.remote_id, array_index=job.c.array_index)
+            .execution_options(**_NO_SYNC)
+        )
+        for each in found:
+            if each.chain:
+                session.execute(update(Job).where(Job.id == each.job_id).values(chain=list(each.chain)))
+    missing = give_back(session, submission_id, counted=False)
+    _close(session, submission_id, SubmissionState.SETTLED, array_id=array_id)
+    _forget_returns(session, submission_id)
+    return missing
+
+
+def _forget_returns(session: Session, submission_id: int) -> None:
+    here = select(Job.task_id).where(Job.submission_id == submission_id)
+    session.execute(
+        update(Task).where(Task.id.in_(here), Task.returns > 0).values(returns=0).execution_options(**_NO_SYNC)
+    )
+
+
+def void(session: Session, submission_id: int, message: str, *, counted: bool) -> bool:
+    """The submission never reached the cluster: its tasks go back.
+
+    `counted`: it was taken as absent after looking; then whether some task came back so too many times.
+    """
+    tasks = give_back(session, submission_id, counted=counted)
+    _close(session, submission_id, SubmissionState.VOID, message=message)
+    if not counted or not tasks:
+        return False
+    worn = update(Task).where(Task.id.in_(tasks), Task.returns >= MAX_RETURNS).values(returns=0)
+    return bool(session.execute(worn.returning(Task.id).execution_options(**_NO_SYNC)).all())
+
+
+def refuse(session: Session, submission_id: int, news: events.News) -> None:
+    """The cluster refused the submission: its jobs end, its tasks go back, `news` says why."""
+    event_id = events.record(session, news)
+    campaign = session.scalar(select(Campaign.state).where(Campaign.id == news.campaign_id).with_for_update(read=True))
+    ended = (
+        update(Job)
+        .where(Job.submission_id == submission_id, Job.state == JobState.LAUNCHING)
+        .values(state=JobState.EVENT, outcome="refused", event_id=event_id, ended_at=func.now())
+        .returning(Job.task_id)
+        .execution_options(**_NO_SYNC)
+    )
+    tasks = session.scalars(ended).all()
+    place = TaskState.CANCELLED if campaign is CampaignState.CANCELLED else TaskState.PENDING
+    session.execute(
+        update(Task)
+        .where(Task.id.in_(tasks), Task.state == TaskState.ACTIVE)
+        .values(state=place)
+        .execution_options(**_NO_SYNC)
+    )
+    _close(session, submission_id, SubmissionState.REFUSED, message=news.message)
+
+
+def note_duration(session: Session, cluster_id: int, seconds: float) -> None:
+    """Remember the slowest answer to a submission."""
+    session.execute(
+        update(ClusterStatus)
+        .where(ClusterStatus.cluster_id == cluster_id, ClusterStatus.slowest_submission < seconds)
+        .values(slowest_submission=seconds)
+        .execution_options(**_NO_SYNC)
+    )
+
+
+def _close(session: Session, submission_id: int, state: SubmissionState, **fields: object) -> None:
+    session.execute(
+        update(Submission)
+        .where(Submission.id == submission_id, Submission.state == SubmissionState.SENDING)
+        .values(state=state, settled_at=func.now(), **fields)
+        .execution_options(**_NO_SYNC)
+    )
