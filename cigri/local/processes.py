@@ -51,7 +51,7 @@ def until(condition: Callable[[], bool], seconds: float, step: float = 0.02) -> 
 
 
 def stop(marked: str, *, first: signal.Signals = signal.SIGTERM, patience: float = 15) -> bool:
-    """End a process: `first`, then SIGKILL if it is still there after `patience` seconds. False: it had ended."""
+    """End a process: `first`, then SIGKILL if it is still there after `patience`. False: it had ended."""
     pid = alive(marked)
     if pid is None:
         return False
