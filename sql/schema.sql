@@ -62,6 +62,7 @@ CREATE TABLE cluster_status (
     resources_unavailable integer NOT NULL DEFAULT 0,
     resources_free  integer NOT NULL DEFAULT 0,
     resources_besteffort integer NOT NULL DEFAULT 0,
+    jobs_running    integer NOT NULL DEFAULT 0, -- ours, when the resources were counted
     resources_at    timestamptz,
     stress          double precision,
     stress_at       timestamptz,
@@ -230,6 +231,7 @@ CREATE TABLE allowances (
     campaign_id integer NOT NULL REFERENCES campaigns ON DELETE CASCADE,
     tasks       integer NOT NULL CHECK (tasks >= 0),
     rank        integer NOT NULL,
+    served_at   timestamptz,  -- when a runner last took tasks: who waited longest comes first
     PRIMARY KEY (cluster_id, campaign_id)
 );
 

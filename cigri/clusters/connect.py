@@ -7,12 +7,14 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from cigri.clusters.base import Cluster
 from cigri.clusters.credentials import IDENTITY_HEADER, Credentials, Identity, TokenFile
 from cigri.clusters.http import Lock, Transport
 from cigri.clusters.oar3 import CHUNK, Oar3
+from cigri.config import Settings
 from cigri.errors import ConfigError
 
 DEFAULT_HEADERS = frozenset({"", "authorization", "x-remote-ident"})
@@ -105,3 +107,34 @@ def _credentials(settings: ClusterSettings) -> Credentials:
 
 def _allowed() -> None:
     pass
+
+
+class Declared(Protocol):
+    """A cluster as the database has it."""
+
+    name: str
+    batch: str
+    api_url: str
+    api_auth_type: str
+    api_auth_header: str
+    token_file: str | None
+    api_chunk_size: int
+    resource_unit: str
+
+
+def described(cluster: Declared, settings: Settings) -> ClusterSettings:
+    """How to reach a declared cluster, under this configuration."""
+    return ClusterSettings(
+        name=cluster.name,
+        batch=cluster.batch,
+        api_url=cluster.api_url,
+        api_auth_type=cluster.api_auth_type,
+        api_auth_header=cluster.api_auth_header,
+        token_file=cluster.token_file or "",
+        api_chunk_size=cluster.api_chunk_size,
+        resource_unit=cluster.resource_unit,
+        verify_ssl=settings.rest_client_verify_ssl,
+        ca_file=settings.rest_client_ca_file,
+        certificate_file=settings.rest_client_certificate_file,
+        key_file=settings.rest_client_key_file,
+    )

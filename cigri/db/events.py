@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select, text, update
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, exists, func, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from cigri.core.events import BLACKLIST, Scope, meaning
@@ -108,7 +108,7 @@ def close(session: Session, event_ids: Sequence[int]) -> set[int]:
 
 
 def blacklisted(
-    cluster_id: ColumnElement[int] | int, campaign_id: ColumnElement[int] | int | None = None
+    cluster_id: SQLColumnExpression[int] | int, campaign_id: SQLColumnExpression[int] | int | None = None
 ) -> ColumnElement[bool]:
     """Whether the cluster is blacklisted as a whole, or (with a campaign) for that campaign: an SQL condition."""
     black = aliased(Event)

@@ -125,7 +125,7 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
     session.execute(
         update(Allowance)
         .where(Allowance.cluster_id == cluster_id, Allowance.campaign_id == campaign_id)
-        .values(tasks=Allowance.tasks - len(tasks) if tasks else 0)
+        .values(tasks=Allowance.tasks - len(tasks) if tasks else 0, served_at=func.now())
         .execution_options(**_NO_SYNC)
     )
     return tasks

@@ -102,6 +102,7 @@ class ClusterStatus(Table):
     resources_unavailable: Mapped[int] = _default()
     resources_free: Mapped[int] = _default()
     resources_besteffort: Mapped[int] = _default()
+    jobs_running: Mapped[int] = _default()
     resources_at: Mapped[datetime | None]
     stress: Mapped[float | None]
     stress_at: Mapped[datetime | None]
@@ -244,6 +245,7 @@ class Allowance(Table):
     campaign_id: Mapped[int] = mapped_column(primary_key=True)
     tasks: Mapped[int]
     rank: Mapped[int]
+    served_at: Mapped[datetime | None]
 
 
 class IdempotencyKey(Table):

@@ -1,0 +1,72 @@
+"""Who gets the jobs that a cluster can take: users in turn, campaigns of a user in turn, nobody is left out."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """A campaign that has tasks left for a cluster. `served`: when it last got some there (0: never), any clock."""
+
+    campaign_id: int
+    user: str
+    pending: int
+    live: int  # its jobs on this cluster
+    max_jobs: int | None = None
+    served: float = 0.0
+
+    @property
+    def room(self) -> int:
+        """How many tasks it could use now."""
+        return self.pending if self.max_jobs is None else max(0, min(self.pending, self.max_jobs - self.live))
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """How many tasks of a campaign the cluster may take now; who waited longest is submitted first."""
+
+    campaign_id: int
+    tasks: int
+
+
+def share(backlogs: Sequence[Backlog], jobs: int) -> list[Grant]:
+    """Deal `jobs` places out, one at a time, to the user with the fewest jobs on the cluster, and of that user's
+    campaigns to the one with the fewest; among equals to who was served longest ago.
+
+    So no campaign with room is passed over twice by another of the same user, nor a user by another user,
+    while the other has more jobs there; and with fewer places than campaigns they take turns. The grants come in
+    the order in which they are to be used.
+    """
+    hungry = [backlog for backlog in backlogs if backlog.room > 0]
+    campaigns: dict[str, list[tuple[int, float, int]]] = defaultdict(list)
+    for backlog in hungry:
+        heapq.heappush(campaigns[backlog.user], (backlog.live, backlog.served, backlog.campaign_id))
+    users = _users(backlogs, set(campaigns))
+    room = {backlog.campaign_id: backlog.room for backlog in hungry}
+    given: dict[int, int] = {}
+    while jobs > 0 and users:
+        live, served, user = heapq.heappop(users)
+        campaign_live, campaign_served, campaign_id = heapq.heappop(campaigns[user])
+        given[campaign_id] = given.get(campaign_id, 0) + 1
+        jobs -= 1
+        if given[campaign_id] < room[campaign_id]:
+            heapq.heappush(campaigns[user], (campaign_live + 1, campaign_served, campaign_id))
+        if campaigns[user]:
+            heapq.heappush(users, (live + 1, served, user))
+    order = {backlog.campaign_id: (backlog.served, backlog.campaign_id) for backlog in hungry}
+    return [Grant(campaign_id, given[campaign_id]) for campaign_id in sorted(given, key=order.__getitem__)]
+
+
+def _users(backlogs: Sequence[Backlog], hungry: set[str]) -> list[tuple[int, float, str]]:
+    live: dict[str, int] = defaultdict(int)
+    served: dict[str, float] = defaultdict(float)
+    for backlog in backlogs:
+        live[backlog.user] += backlog.live
+        served[backlog.user] = max(served[backlog.user], backlog.served)
+    users = [(live[user], served[user], user) for user in hungry]
+    heapq.heapify(users)
+    return users
