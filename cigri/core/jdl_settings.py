@@ -1,0 +1,143 @@
+"""What a campaign is made of, once its JDL was read.
+
+Every setting of a cluster is a field of ClusterJob: its type, default, reader and one sentence about it stand
+there and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from cigri.core import jdl_values, shell
+from cigri.core.walltime import Walltime
+
+T = TypeVar("T")
+
+LATER = "is not available in this version; leave it out"
+NEVER = "does not exist here, nor did it ever work; leave it out"
+
+
+def setting(read: Callable[[object], T], doc: str, *, default: T | None = None, refused: str = "") -> T:
+    """A setting of a cluster. If `refused`, values other than the default are refused with that sentence."""
+    metadata = {"read": read, "doc": doc, "refused": refused}
+    if default is None:
+        found: T = field(metadata=metadata)
+        return found
+    return field(default=default, metadata=metadata)
+
+
+def optional(read: Callable[[object], T], doc: str, *, refused: str = "") -> T:
+    """A setting whose default is None."""
+    found: Any = field(default=None, metadata={"read": read, "doc": doc, "refused": refused})
+    result: T = found
+    return result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterJob:
+    """How the tasks of a campaign run on one cluster."""
+
+    exec_file: str = setting(
+        jdl_values.exec_file, "The command; the task's parameters are appended after a blank. Needed."
+    )
+    exec_directory: str = setting(
+        jdl_values.directory,
+        "Directory in which it starts; a relative one begins in the home.",
+        default="$HOME",
+    )
+    resources: str = setting(jdl_values.resources, "OAR resources of one job, as for `oarsub -l`, without walltime.")
+    walltime: Walltime = setting(
+        jdl_values.duration, "How long a job may last: h, h:mm or h:mm:ss. A bare number is hours."
+    )
+    type: str = setting(
+        jdl_values.campaign_type,
+        "best-effort: the jobs give way to those of the cluster's own users.",
+        default="best-effort",
+    )
+    cluster_job_type: tuple[str, ...] = setting(
+        jdl_values.oar_types, "More OAR types, between commas; not idempotent.", default=()
+    )
+    properties: str = setting(jdl_values.text, "OAR properties that the resources must have (SQL-like).", default="")
+    project: str = setting(jdl_values.text, "OAR project.", default="")
+    max_jobs: int | None = optional(
+        jdl_values.most, "Most jobs of this campaign on the cluster at a time; none by default."
+    )
+    rerun_lost: bool = setting(
+        jdl_values.truth,
+        "Whether a task whose job vanished from its cluster runs again without asking: it may have run.",
+        default=False,
+    )
+    prologue: tuple[str, ...] = setting(
+        jdl_values.shell_lines, "Shell lines run once per cluster before the tasks.", default=(), refused=LATER
+    )
+    epilogue: tuple[str, ...] = setting(
+        jdl_values.shell_lines, "Shell lines run once per cluster after the tasks.", default=(), refused=LATER
+    )
+    prologue_walltime: Walltime | None = optional(
+        jdl_values.duration_or_none, "Walltime of the prologue.", refused=LATER
+    )
+    epilogue_walltime: Walltime | None = optional(
+        jdl_values.duration_or_none, "Walltime of the epilogue.", refused=LATER
+    )
+    test_mode: bool = setting(
+        jdl_values.truth, "One job at a time, ahead of other campaigns.", default=False, refused=LATER
+    )
+    temporal_grouping: bool = setting(
+        jdl_values.truth, "Several short tasks in one OAR job.", default=False, refused=LATER
+    )
+    dimensional_grouping: bool = setting(
+        jdl_values.truth, "Several tasks side by side in one OAR job.", default=False, refused=NEVER
+    )
+    checkpointing_type: str = setting(jdl_values.none_or_text, "Checkpointing.", default="None", refused=NEVER)
+    output_gathering_method: str = setting(
+        jdl_values.none_or_text, "Gathering of output files.", default="None", refused=NEVER
+    )
+    output_file: str = setting(jdl_values.none_or_text, "Gathering of output files.", default="None", refused=NEVER)
+    output_destination: str = setting(
+        jdl_values.none_or_text, "Gathering of output files.", default="None", refused=NEVER
+    )
+    private: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The OAR types of its jobs."""
+        return ("besteffort", *self.cluster_job_type) if self.type == "best-effort" else self.cluster_job_type
+
+    def command(self, campaign_id: int) -> str:
+        """The command before each line of parameters, with its macros expanded."""
+        return shell.expand_macros(self.exec_file, campaign_id)
+
+    def directory(self, campaign_id: int) -> str:
+        """The directory as a cluster takes it: absolute or beginning with $HOME."""
+        path = shell.expand_macros(self.exec_directory, campaign_id)
+        return path if path.startswith(("/", "$HOME")) else f"$HOME/{path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """What a JDL says, complete, but for its tasks. `private` holds the keys that begin with `_`."""
+
+    name: str
+    clusters: Mapping[str, ClusterJob]
+    jobs_type: str = "normal"
+    private: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Setting(NamedTuple):
+    """A setting as the table has it; `default` is dataclasses.MISSING where a value is needed."""
+
+    name: str
+    default: Any
+    read: Callable[[object], Any]
+    doc: str
+    refused: str
+
+
+SETTINGS: Mapping[str, Setting] = {
+    entry.name: Setting(entry.name, entry.default, **entry.metadata)
+    for entry in dataclasses.fields(ClusterJob)
+    if entry.metadata
+}
