@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from cigri.clusters.base import Cluster
 from cigri.clusters.credentials import IDENTITY_HEADER, Credentials, Identity, TokenFile
 from cigri.clusters.http import Lock, Transport
-from cigri.clusters.oar3 import CHUNK, Oar3
+from cigri.clusters.oar3 import CHUNK, FIRST_LIMIT, Oar3
 from cigri.config import Settings
 from cigri.errors import ConfigError
 
@@ -22,7 +22,10 @@ DEFAULT_HEADERS = frozenset({"", "authorization", "x-remote-ident"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterSettings:
-    """How a cluster is reached. The fields are those of the clusters table and of the configuration file."""
+    """How a cluster is reached; the names are those of the clusters table and of the configuration file.
+
+    `api_chunk_size` is the most job ids in one request, `api_limit` what is asked for first of a long list.
+    """
 
     name: str
     batch: str
@@ -31,11 +34,45 @@ class ClusterSettings:
     api_auth_header: str = IDENTITY_HEADER
     token_file: str = ""
     api_chunk_size: int = CHUNK
+    api_limit: int = FIRST_LIMIT
     resource_unit: str = "resource_id"
     verify_ssl: bool = True
     ca_file: str = ""
     certificate_file: str = ""
     key_file: str = ""
+
+
+class Declared(Protocol):
+    """A cluster as the database has it."""
+
+    name: str
+    batch: str
+    api_url: str
+    api_auth_type: str
+    api_auth_header: str
+    token_file: str | None
+    api_chunk_size: int
+    api_limit: int
+    resource_unit: str
+
+
+def described(cluster: Declared, settings: Settings) -> ClusterSettings:
+    """How to reach a declared cluster, under this configuration."""
+    return ClusterSettings(
+        name=cluster.name,
+        batch=cluster.batch,
+        api_url=cluster.api_url,
+        api_auth_type=cluster.api_auth_type,
+        api_auth_header=cluster.api_auth_header,
+        token_file=cluster.token_file or "",
+        api_chunk_size=cluster.api_chunk_size,
+        api_limit=cluster.api_limit,
+        resource_unit=cluster.resource_unit,
+        verify_ssl=settings.rest_client_verify_ssl,
+        ca_file=settings.rest_client_ca_file,
+        certificate_file=settings.rest_client_certificate_file,
+        key_file=settings.rest_client_key_file,
+    )
 
 
 def connect(
@@ -63,7 +100,12 @@ def connect(
         lock=lock,
         guard=guard or _allowed,
     )
-    return Oar3(transport, resource_unit=settings.resource_unit, chunk=settings.api_chunk_size)
+    return Oar3(
+        transport,
+        resource_unit=settings.resource_unit,
+        chunk=settings.api_chunk_size,
+        first_limit=settings.api_limit,
+    )
 
 
 def check(settings: ClusterSettings) -> None:
@@ -107,34 +149,3 @@ def _credentials(settings: ClusterSettings) -> Credentials:
 
 def _allowed() -> None:
     pass
-
-
-class Declared(Protocol):
-    """A cluster as the database has it."""
-
-    name: str
-    batch: str
-    api_url: str
-    api_auth_type: str
-    api_auth_header: str
-    token_file: str | None
-    api_chunk_size: int
-    resource_unit: str
-
-
-def described(cluster: Declared, settings: Settings) -> ClusterSettings:
-    """How to reach a declared cluster, under this configuration."""
-    return ClusterSettings(
-        name=cluster.name,
-        batch=cluster.batch,
-        api_url=cluster.api_url,
-        api_auth_type=cluster.api_auth_type,
-        api_auth_header=cluster.api_auth_header,
-        token_file=cluster.token_file or "",
-        api_chunk_size=cluster.api_chunk_size,
-        resource_unit=cluster.resource_unit,
-        verify_ssl=settings.rest_client_verify_ssl,
-        ca_file=settings.rest_client_ca_file,
-        certificate_file=settings.rest_client_certificate_file,
-        key_file=settings.rest_client_key_file,
-    )

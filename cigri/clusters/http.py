@@ -126,9 +126,7 @@ class Transport:
         """
         return self._once(method, path, params, login, payload, _Budget(self._timeout)).body
 
-    def write_json(
-        self, method: str, path: str, params: Params = (), *, login: str, payload: Any = None
-    ) -> Any:
+    def write_json(self, method: str, path: str, params: Params = (), *, login: str, payload: Any = None) -> Any:
         """The same, where the reply is JSON: anything else is NoAnswer."""
         body = self.write(method, path, params, login=login, payload=payload)
         try:
@@ -136,14 +134,10 @@ class Transport:
         except ValueError as error:
             raise NoAnswer(f"{self._at(method, path)}: {error}: {_excerpt(Reply(200, body))}") from error
 
-    def _try_read(
-        self, parse: Callable[[Reply], T], path: str, params: Params, login: str | None, tries: int
-    ) -> T:
+    def _try_read(self, parse: Callable[[Reply], T], path: str, params: Params, login: str | None, tries: int) -> T:
         budget, fixed = _Budget(self._timeout), list(params)
         again = retry_if_exception(
-            lambda error: (
-                isinstance(error, (Unreachable, NoAnswer, BadReply)) and not isinstance(error, ReplyTooLarge)
-            )
+            lambda error: isinstance(error, (Unreachable, NoAnswer, BadReply)) and not isinstance(error, ReplyTooLarge)
         )
         for attempt in Retrying(
             retry=again, stop=stop_after_attempt(tries) | budget, wait=wait_random(0.05, 0.3), reraise=True
@@ -152,9 +146,7 @@ class Transport:
                 return parse(self._once("GET", path, fixed, login, None, budget))
         raise AssertionError("tenacity ended without an answer and without an error")
 
-    def _once(
-        self, method: str, path: str, params: Params, login: str | None, payload: Any, budget: _Budget
-    ) -> Reply:
+    def _once(self, method: str, path: str, params: Params, login: str | None, payload: Any, budget: _Budget) -> Reply:
         headers = self._credentials.headers(login)
         with self._lock():
             if method != "GET":

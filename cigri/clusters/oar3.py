@@ -30,13 +30,18 @@ class Oar3:
     """A cluster whose scheduler is OAR3 (see base.Cluster for what is promised)."""
 
     def __init__(
-        self, transport: Transport, *, resource_unit: str = "resource_id", chunk: int = CHUNK
+        self,
+        transport: Transport,
+        *,
+        resource_unit: str = "resource_id",
+        chunk: int = CHUNK,
+        first_limit: int = FIRST_LIMIT,
     ) -> None:
         self.name = transport.name
         self._http = transport
         self._resource_unit = resource_unit
         self._chunk = max(1, min(chunk, CHUNK))
-        self._limit = FIRST_LIMIT
+        self._limit = max(1, first_limit)
 
     def clock(self) -> float:
         return self._http.read_json("/", parse=records.clock)
@@ -47,9 +52,7 @@ class Oar3:
     def submit(self, submission: Submission) -> int:
         _check(submission)
         try:
-            body = self._http.write_json(
-                "POST", "/jobs", login=submission.login, payload=_request(submission)
-            )
+            body = self._http.write_json("POST", "/jobs", login=submission.login, payload=_request(submission))
         except NotFound as error:
             # The route is there on any OAR3: a front in repair says this, nothing about the jobs.
             raise NoAnswer(str(error)) from error
@@ -161,9 +164,7 @@ class Oar3:
             raise BadReply(f"cluster {self.name}: GET /jobs gave jobs of other users than {login}")
         return found
 
-    def _jobs(
-        self, params: list[tuple[str, str | int]], details: bool, login: str | None = None
-    ) -> list[RemoteJob]:
+    def _jobs(self, params: list[tuple[str, str | int]], details: bool, login: str | None = None) -> list[RemoteJob]:
         # Any value of details means true, even 0.
         asked: Params = [*params, ("details", "true")] if details else params
         found = {job.id: job for job in self._complete("/jobs", asked, records.job, login)}
@@ -171,9 +172,7 @@ class Oar3:
             raise BadReply(f"cluster {self.name}: GET /jobs gave records without details")
         return list(found.values())
 
-    def _complete(
-        self, path: str, params: Params, read: Callable[[Any], T], login: str | None = None
-    ) -> list[T]:
+    def _complete(self, path: str, params: Params, read: Callable[[Any], T], login: str | None = None) -> list[T]:
         """A whole list on one page: pages would miss what changes between them."""
         total, items = self._page(path, [*params, ("limit", self._limit)], read, login)
         if total > self._limit:
@@ -187,9 +186,7 @@ class Oar3:
         self, path: str, params: Params, read: Callable[[Any], T], login: str | None = None
     ) -> tuple[int, list[T]]:
         try:
-            return self._http.read_json(
-                path, params, parse=lambda body: records.listing(body, read), login=login
-            )
+            return self._http.read_json(path, params, parse=lambda body: records.listing(body, read), login=login)
         except NotFound as error:
             # "Empty request" is said of a page past the end only, and these pages are the first.
             raise BadReply(str(error)) from error
