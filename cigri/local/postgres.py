@@ -10,7 +10,7 @@ around the data. So the server gets its folder as an open descriptor and names i
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import glob
 import importlib.util
 import os
@@ -28,7 +28,6 @@ from cigri.local import processes
 from cigri.local.sockets import reachable
 
 SOCKET_NAME = 20  # bytes that ".s.PGSQL.PORT" and its slash may take
-PR_SET_PDEATHSIG = 1
 COPY_PREFIX = "cigri-pgbin-"
 UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
@@ -161,7 +160,9 @@ class EmbeddedPostgres:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if self.die_with_parent else None,
+                preexec_fn=functools.partial(processes.die_with_parent, signal.SIGINT)
+                if self.die_with_parent
+                else None,
                 **self._manner(folder),
             )
         server = self._server
@@ -229,7 +230,3 @@ def _drop_copy(programs: Path) -> None:
     for folder in programs.parents:
         if folder.name.startswith(COPY_PREFIX):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)

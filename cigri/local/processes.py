@@ -6,11 +6,14 @@ it names one process for ever, until the machine starts anew; hence the boot id.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
 
 
 def start_time(pid: int) -> int | None:
@@ -63,3 +66,8 @@ def stop(marked: str, *, first: signal.Signals = signal.SIGTERM, patience: float
         if until(lambda: alive(marked) is None, seconds):
             break
     return True
+
+
+def die_with_parent(number: int) -> None:
+    """For a process just forked: be sent this signal when the thread that forked it ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

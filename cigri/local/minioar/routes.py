@@ -278,9 +278,8 @@ class Routes:
         if not asked.text("array"):
             text, status, accepted = self._delete_one(number, user)
             if status in (0, 6):
-                text += f"\nThe job(s) {accepted}  will be deleted in the near future.\n".removeprefix(
-                    "\n" * (status == 6)
-                )
+                text += "\n" if status == 0 else ""
+                text += f"The job(s) {accepted}  will be deleted in the near future.\n"
             return as_json({"id": number, "cmd_output": text, "exit_status": status})
         rows = self.engine.store.array(number)
         if not rows:

@@ -24,6 +24,8 @@ from cigri.local.minioar.routes import Routes
 from cigri.local.minioar.store import Store
 from cigri.local.minioar.web import Web
 
+LOOPBACK = "127.0.0.1"
+
 log = logging.getLogger(__name__)
 
 
@@ -147,7 +149,7 @@ async def serve(settings: Settings) -> None:
     await link.connect()
     faults = Faults()
     web = Web(Routes(engine, faults, settings.token), faults)
-    server = await web.listen("127.0.0.1", settings.port)
+    server = await _listen(web, settings.port, store)
     port = server.sockets[0].getsockname()[1]
     publish(folder, "pid", str(os.getpid()))
     publish(folder, "url", f"http://127.0.0.1:{port}")
@@ -165,6 +167,19 @@ async def serve(settings: Settings) -> None:
     await link.close()
     store.close()
     (folder / "pid").unlink(missing_ok=True)
+
+
+async def _listen(web: Web, port: int, store: Store) -> asyncio.Server:
+    """Listen on the port asked for; on any, but rather on the last one."""
+    try:
+        server = await web.listen(LOOPBACK, port or int(store.fact("port", "0")))
+    except OSError:
+        if port:
+            raise
+        server = await web.listen(LOOPBACK, 0)
+    store.remember("port", str(server.sockets[0].getsockname()[1]))
+    store.commit()
+    return server
 
 
 async def _work(engine: Engine, link: Link, settings: Settings) -> None:

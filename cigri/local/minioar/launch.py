@@ -1,0 +1,105 @@
+"""Starting and stopping a minioar from another process."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+
+import cigri
+from cigri.errors import CigriError
+from cigri.local import processes
+
+PATIENCE = 20.0
+
+
+@dataclass
+class Minioar:
+    """A minioar of the folder, in a process of its own; a context manager for as long as the block.
+
+    start() and stop() may also be called by different processes, each with its own object on the same folder. When
+    it is stopped, running jobs end as preempted ones, unless `kill_jobs` is off: then they go on.
+    """
+
+    folder: Path
+    slots: int
+    nodes: int = 1
+    token_file: Path | None = None
+    round: float = 0.2
+    kill_jobs: bool = True
+    die_with_parent: bool = False
+    environment: dict[str, str] = field(default_factory=dict)  # besides this process's
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    def __enter__(self) -> Minioar:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return (self.folder / "url").read_text().strip()
+
+    def running(self) -> str:
+        """What names its process (cigri.local.processes), empty if it does not run."""
+        try:
+            pid = int((self.folder / "pid").read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except (OSError, ValueError):
+            return ""
+        ours = b"cigri.local.minioar" in command and os.fsencode(self.folder) in command
+        return processes.mark(pid) if ours else ""
+
+    def start(self) -> None:
+        """Start it, and wait until it listens. Nothing to do when it runs already."""
+        if self.running():
+            return
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self.folder / "url").unlink(missing_ok=True)
+        with open(self.folder / "log", "ab") as output:
+            process = self.process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=os.environ | {"PYTHONPATH": str(Path(cigri.__file__).parents[1])} | self.environment,
+                start_new_session=True,
+                preexec_fn=functools.partial(processes.die_with_parent, signal.SIGTERM)
+                if self.die_with_parent
+                else None,
+            )
+        processes.until(lambda: (self.folder / "url").exists() or process.poll() is not None, PATIENCE)
+        if not self.running():
+            raise CigriError(f"minioar did not start, see {self.folder / 'log'}")
+
+    def _command(self) -> list[str]:
+        words = [sys.executable, "-m", "cigri.local.minioar", "--dir", self.folder, "--slots", self.slots]
+        words += ["--nodes", self.nodes, "--round", self.round]
+        words += [] if self.token_file is None else ["--token-file", self.token_file]
+        words += ["--kill-jobs"] if self.kill_jobs else []
+        return [str(word) for word in words]
+
+    def stop(self) -> None:
+        """Stop it, with or without its jobs, and wait until it is gone."""
+        processes.stop(self.running(), patience=PATIENCE)
+        self._reap()
+
+    def crash(self) -> None:
+        """Kill it at once, as a power cut would but for its jobs and their keeper."""
+        processes.stop(self.running(), first=signal.SIGKILL)
+        self._reap()
+
+    def _reap(self) -> None:
+        if self.process is not None:
+            self.process.wait(PATIENCE)
+            self.process = None
