@@ -16,7 +16,8 @@ from __future__ import annotations
 import base64
 import re
 
-LONGEST = 65536  # bytes of EXEC_FILE LINE: encoded they stay below what the kernel takes as one argument (128 K)
+LONGEST = 65536  # bytes of a line, and of a command: encoded they stay below what the kernel takes as one
+LONGEST_COMMAND = 16384  # argument (128 K)
 
 # Needs no closer look: no quote is open, nothing is a comment, an operator or a control character.
 EASY_LINE = re.compile(
@@ -44,7 +45,7 @@ def check_exec_file(command: str) -> str | None:
     """What makes this impossible as the command before every line, or None."""
     if not command.strip():
         return "is empty"
-    fault = check_text(command)
+    fault = check_text(command, LONGEST_COMMAND)
     if fault is None:
         syntax = Syntax(command, last=False)
         fault = syntax.fault()
@@ -53,7 +54,7 @@ def check_exec_file(command: str) -> str | None:
     return fault
 
 
-def check_text(text: str) -> str | None:
+def check_text(text: str, longest: int = LONGEST) -> str | None:
     """Faults of the characters alone."""
     if "\0" in text:
         return "has a NUL character"
@@ -63,8 +64,8 @@ def check_text(text: str) -> str | None:
         size = len(text.encode())
     except UnicodeEncodeError as error:
         return f"has half of a surrogate pair at character {error.start + 1}"
-    if size > LONGEST:
-        return f"is {size} bytes long, more than {LONGEST}: put it in a file on the cluster"
+    if size > longest:
+        return f"is {size} bytes long, more than {longest}: put it in a file on the cluster"
     return None
 
 

@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 
 from cigri.core import shell
 
-ARGUMENTS = (
-    "import json, sys, os; print(json.dumps([sys.argv[1:], sys.stdin.read(), os.environ['CIGRI_JOB_ID'],"
-)
+ARGUMENTS = "import json, sys, os; print(json.dumps([sys.argv[1:], sys.stdin.read(), os.environ['CIGRI_JOB_ID'],"
 ARGUMENTS += " os.environ['CIGRI_CAMPAIGN_ID'], os.environ['HOME'], os.environ['OAR_JOB_ID']]))"
 
 SNIPPETS = [
@@ -211,10 +209,7 @@ def test_what_clusters_mangle_travels_encoded(odd):
 @pytest.mark.parametrize("code", [0, 1, 3, 66, 127, 255])
 @pytest.mark.parametrize("line", ["{}", "{} # é"])
 def test_the_exit_status_comes_back(tmp_path, code, line):
-    assert (
-        run(f"{shell.array_command(7)} {shell.command_line(1, 'exit', line.format(code))}", str(tmp_path))[0]
-        == code
-    )
+    assert run(f"{shell.array_command(7)} {shell.command_line(1, 'exit', line.format(code))}", str(tmp_path))[0] == code
 
 
 @pytest.mark.parametrize("missing", ["base64", "bash"])
@@ -250,6 +245,7 @@ def test_the_key_is_read_back_from_the_command_only_where_we_put_it():
         ("run 'x", "has a ' without its partner"),
         ("run # x", "has a comment: the parameters would become part of it"),
         ("a\nb", "has a line break inside"),
+        ("x" * 16385, "is 16385 bytes long, more than 16384: put it in a file on the cluster"),
         ("cd x &&", None),
         ("#", "has a comment: the parameters would become part of it"),
         ("$HOME/run.sh --a 'b c'", None),
@@ -265,3 +261,10 @@ def test_macros():
     assert shell.expand_macros("~/x", 7) == "$HOME/x"
     assert shell.expand_macros("~", 7) == "$HOME"
     assert shell.expand_macros("~alice/x", 7) == "~alice/x"
+
+
+def test_the_longest_task_still_fits_in_one_argument(tmp_path):
+    exec_file, line = f"echo {'x' * (shell.LONGEST_COMMAND - 5)}", "é" * (shell.LONGEST // 2)
+    assert shell.check_exec_file(exec_file) is shell.check_line(line) is None
+    status, output = run(f"{shell.array_command(7)} {shell.command_line(1, exec_file, line)}", str(tmp_path))
+    assert status == 0 and output.endswith("é\n") and len(output.encode()) > 80000
