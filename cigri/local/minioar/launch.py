@@ -83,7 +83,7 @@ class Minioar:
             raise CigriError(f"minioar did not start, see {self.folder / 'log'}")
 
     def _command(self) -> list[str]:
-        words = [sys.executable, "-m", "cigri.local.minioar", "--dir", self.folder, "--slots", self.slots]
+        words = [sys.executable, "-P", "-m", "cigri.local.minioar", "--dir", self.folder, "--slots", self.slots]
         words += ["--nodes", self.nodes, "--round", self.round]
         words += [] if self.token_file is None else ["--token-file", self.token_file]
         words += ["--kill-jobs"] if self.kill_jobs else []

@@ -109,7 +109,7 @@ class Link:
         environment = {"PYTHONPATH": str(Path(cigri.__file__).parents[1]), "PATH": os.environ.get("PATH", "")}
         with open(self.folder / "keeper.log", "ab") as output:
             self.keeper = subprocess.Popen(
-                [sys.executable, "-S", "-m", "cigri.local.minioar.keeper", str(self.folder)],
+                [sys.executable, "-P", "-S", "-m", "cigri.local.minioar.keeper", str(self.folder)],
                 env=environment,
                 cwd="/",
                 stdin=subprocess.DEVNULL,
