@@ -1,0 +1,248 @@
+"""gridadmin cluster: the clusters that the grid uses. almighty follows each change without a restart."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cigri.admin import fields
+from cigri.admin.grid import Failure, Grid, known_cluster
+from cigri.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cigri.db.tables import Cluster
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+HIDDEN = frozenset({"api_password", "removed_at"})
+
+
+@click.group()
+def cluster() -> None:
+    """The clusters of the grid."""
+
+
+@cluster.command()
+@click.argument("name")
+@fields.options(adding=True)
+@click.option("--disabled", is_flag=True, help="Do not send jobs there yet.")
+@click.pass_obj
+def add(grid: Grid, /, name: str, disabled: bool, **values: Any) -> None:
+    """Add a cluster. Its jobs begin at once: no restart is needed."""
+    from cigri.db import clusters
+    from cigri.db.engine import notify
+
+    if not NAME.fullmatch(name):
+        raise click.BadParameter("a letter or digit, then up to 62 letters, digits, `.`, `_`, `-`", param_hint="NAME")
+    columns = fields.given(values)
+    _check(name, grid, columns)
+    with grid.transaction() as session:
+        if clusters.by_name(session, name) is not None:
+            raise Failure(f"there is a cluster {name} already: `gridadmin cluster set {name}` changes it")
+        added = clusters.declare(session, name, enabled=not disabled, **columns)
+        notify(session, "clusters")
+        number = added.id
+    click.echo(f"cluster {name} added as number {number}{', disabled' if disabled else ''}")
+
+
+@cluster.command("list")
+@click.pass_obj
+def list_(grid: Grid) -> None:
+    """List the clusters."""
+    from cigri.db import clusters
+
+    with grid.transaction() as session:
+        rows = [
+            (str(one.id), one.name, one.batch, one.api_auth_type, _state(one), str(one.power), one.api_url)
+            for one in clusters.present(session)
+        ]
+    if not rows:
+        click.echo("no cluster yet: gridadmin cluster add NAME --batch oar3 --api-url URL --auth none|jwt")
+        return
+    heading = ("id", "name", "batch", "auth", "state", "power", "url")
+    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
+    for row in (heading, *rows):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@cluster.command()
+@click.argument("name")
+@click.pass_obj
+def show(grid: Grid, name: str) -> None:
+    """Show everything about a cluster."""
+    from cigri.db import clusters
+
+    with grid.transaction() as session:
+        found = known_cluster(session, name)
+        known = {column.key: getattr(found, column.key) for column in found.__table__.columns}
+        jobs = clusters.live_jobs(session, found.id)
+        unsettled = clusters.unsettled_submissions(session, found.id)
+        status = clusters.status(session, found.id)
+    for column, value in known.items():
+        if column not in HIDDEN:
+            click.echo(f"{column + ':':<22} {_shown(value)}")
+    if status is not None and status.resources_at is not None:
+        counts = f"{status.resources_total} ({status.resources_free} free, {status.resources_unavailable} unavailable)"
+        click.echo(f"{'resources:':<22} {counts} at {_shown(status.resources_at)}")
+    click.echo(f"{'live_jobs:':<22} {jobs}")
+    click.echo(f"{'unsettled_submissions:':<22} {unsettled}")
+
+
+@cluster.command("set")
+@click.argument("name")
+@click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
+@fields.options(adding=False)
+@click.pass_context
+def set_(context: click.Context, /, name: str, pairs: tuple[str, ...], **values: Any) -> None:
+    """Change a cluster: KEY=VALUE, or the same options as for `add`. `none` empties what may be empty."""
+    from cigri.db import clusters
+    from cigri.db.engine import notify
+
+    grid: Grid = context.obj
+    named = {key: value for key, value in values.items() if value is not None}
+    columns = fields.given({**named, **fields.assignments(pairs, context)})
+    if not columns:
+        raise click.UsageError("nothing to set", context)
+    if columns.get("api_auth_type") == "none":
+        columns.setdefault("token_file", None)
+    with grid.transaction() as session:
+        found = known_cluster(session, name, change=True)
+        _check(name, grid, {field.column: getattr(found, field.column) for field in fields.FIELDS} | columns)
+        generation = found.url_generation
+        clusters.change(session, found, **columns)
+        moved = found.url_generation != generation
+        live = clusters.live_jobs(session, found.id) if moved else 0
+        notify(session, "clusters")
+    click.echo(f"cluster {name}: {', '.join(f'{key} = {_shown(value)}' for key, value in columns.items())}")
+    if live:
+        click.echo(f"gridadmin: {live} live jobs were submitted under the old URL", err=True)
+
+
+@cluster.command()
+@click.argument("name")
+@click.pass_obj
+def enable(grid: Grid, name: str) -> None:
+    """Send jobs to a cluster (again)."""
+    from cigri.db import clusters
+    from cigri.db.engine import notify
+
+    with grid.transaction() as session:
+        found = known_cluster(session, name, change=True)
+        _check(name, grid, {field.column: getattr(found, field.column) for field in fields.FIELDS})
+        changed = not found.enabled
+        clusters.change(session, found, enabled=True)
+        notify(session, "clusters")
+    click.echo(f"cluster {name} enabled" if changed else f"cluster {name} was enabled already")
+
+
+@cluster.command()
+@click.argument("name")
+@click.pass_obj
+def disable(grid: Grid, name: str) -> None:
+    """Send no new jobs to a cluster; those that are there are followed to their end."""
+    from cigri.db import clusters
+    from cigri.db.engine import notify
+
+    with grid.transaction() as session:
+        found = known_cluster(session, name, change=True)
+        clusters.disable(session, found)
+        live = clusters.live_jobs(session, found.id)
+        notify(session, "clusters")
+    click.echo(f"cluster {name} disabled; {_number(live, 'live job')} followed to the end")
+
+
+@cluster.command()
+@click.argument("name")
+@click.pass_obj
+def remove(grid: Grid, name: str) -> None:
+    """Remove a cluster that has no jobs of the grid any more. Its history stays."""
+    from cigri.db import clusters
+    from cigri.db.engine import notify
+
+    with grid.transaction() as session:
+        found = known_cluster(session, name, change=True)
+        clusters.mark_removed(session, found)  # first: from here on nobody claims for it
+        live = clusters.live_jobs(session, found.id)
+        unsettled = clusters.unsettled_submissions(session, found.id)
+        if live or unsettled:
+            raise Failure(
+                f"cluster {name} has {_number(live, 'live job')} and {_number(unsettled, 'unsettled submission')}: "
+                f"`gridadmin cluster disable {name}`, and remove it when they have ended"
+            )
+        waiting = clusters.hopeful_campaigns(session, found.id)
+        notify(session, "clusters")
+    click.echo(f"cluster {name} removed")
+    if waiting:
+        click.echo(f"gridadmin: {_number(waiting, 'unfinished campaign')} may use no other cluster", err=True)
+
+
+@cluster.command()
+@click.argument("name")
+@click.option("--user", "login", metavar="LOGIN", help="Ask as this user of the cluster.")
+@click.option("--submit", is_flag=True, help="Run a small best-effort job as that user.")
+@click.option("--directory", default="$HOME", show_default=True, help="Where that job runs.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0, min_open=True),
+    default=300.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long the job is followed before it is deleted.",
+)
+@click.pass_obj
+def test(grid: Grid, name: str, login: str | None, submit: bool, directory: str, wait: float) -> None:
+    """Talk to a cluster: its clock, its scheduler, its resources, its stress factor."""
+    from cigri.admin import trial
+    from cigri.clusters.connect import connect, described
+    from cigri.db.engine import transaction
+    from cigri.db.locks import ClusterLock
+
+    if submit and not login:
+        raise click.UsageError("--submit needs --user LOGIN")
+    with grid.engine() as engine:
+        with transaction(engine) as session:
+            found = known_cluster(session, name)
+        lock = ClusterLock(engine, found.id, wait=grid.settings.rest_queries_timeout)
+        try:
+            settings = described(found, grid.settings)
+            client = connect(settings, timeout=grid.settings.rest_queries_timeout, lock=lock)
+            limit = found.stress_factor or grid.settings.stress_factor
+            trial.look(client, login, found.resource_unit, limit, click.echo)
+            if submit and login:
+                job = trial.sample(login, grid.settings.default_job_resources, directory)
+                trial.run(client, job, wait, click.echo)
+        finally:
+            lock.close()
+    click.echo(f"cluster {name}: all is well")
+
+
+def _check(name: str, grid: Grid, columns: dict[str, Any]) -> None:
+    """Raise Failure unless this release can talk to such a cluster."""
+    from cigri.clusters import connect
+
+    if columns["batch"] == "g5k":
+        raise Failure("batch g5k is gone with the API it was for: Grid'5000's sites are clusters of batch oar2_5")
+    known = {key: columns[key] for key in ("batch", "api_url", "api_auth_type", "api_auth_header") if key in columns}
+    settings = connect.ClusterSettings(name=name, token_file=columns.get("token_file") or "", **known)
+    try:
+        connect.check(settings)
+    except ConfigError as error:
+        raise Failure(str(error)) from error
+
+
+def _state(cluster: Cluster) -> str:
+    return "enabled" if cluster.enabled else "disabled"
+
+
+def _number(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
+def _shown(value: object) -> str:
+    if value is None or value == "":
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    isoformat = getattr(value, "isoformat", None)
+    return isoformat(sep=" ", timespec="seconds") if isoformat else str(value)
