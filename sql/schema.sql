@@ -222,6 +222,7 @@ CREATE INDEX jobs_to_kill ON jobs (cluster_id, kill_next) WHERE kill_at IS NOT N
 CREATE INDEX jobs_of_task ON jobs (task_id, id);
 CREATE INDEX jobs_of_campaign ON jobs (campaign_id, id);
 CREATE INDEX jobs_of_submission ON jobs (submission_id);
+CREATE INDEX jobs_of_remote ON jobs (cluster_id, remote_id) WHERE remote_id IS NOT NULL;
 CREATE INDEX jobs_of_event ON jobs (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX jobs_ended ON jobs (cluster_id, ended_at) WHERE ended_at IS NOT NULL;
 

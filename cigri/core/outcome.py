@@ -28,6 +28,7 @@ class Outcome(enum.StrEnum):
     CANCELLED = "cancelled"  # with its campaign
     QUEUED = "queued"  # waited too long on the cluster
     REFUSED = "refused"  # not taken as it was to be
+    SURPLUS = "surplus"  # another try had succeeded
     SITE = "site"  # a fault of the cluster's
     UNKNOWN = "unknown"
     LOST = "lost"  # the cluster does not know it any more
@@ -217,8 +218,8 @@ def _by_mark(end: Ended, reason: str) -> Verdict:
         return _walltime(end, "killed by the grid: over its walltime, and the cluster had not ended it")
     if reason == "queued":
         return _back(Outcome.QUEUED, "REMOTE_WAITING_FRAG", "waited too long on the cluster", priority=10)
-    if reason == "refused":
-        return _back(Outcome.REFUSED, "", "", priority=10)
+    if reason in ("refused", "surplus"):
+        return _back(Outcome(reason), "", "", priority=10)
     return _failed(Outcome.DELETED, "USER_FRAG", "deleted on request", "request")
 
 

@@ -26,9 +26,7 @@ def parse(text: str) -> Walltime:
     text = text.strip()
     if re.fullmatch(r"[0-9]{3,9}", text) and int(text) > MOST_BARE_HOURS:
         guess = Walltime(int(text))
-        raise ValueError(
-            f"a bare number is hours, and {int(text)} hours are too many (did you mean {guess}?)"
-        )
+        raise ValueError(f"a bare number is hours, and {int(text)} hours are too many (did you mean {guess}?)")
     match = FORM.fullmatch(text)
     if not match:
         raise ValueError("must be h, h:mm or h:mm:ss, for example 0:30:00")

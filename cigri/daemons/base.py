@@ -43,6 +43,11 @@ class Daemon(ABC):
         self.duty = Duty(engine, name, settings.duty_timeout)
         self.writer = 0
 
+    @property
+    def period(self) -> float:
+        """Seconds until the next round when nobody calls."""
+        return self.settings.daemon_period
+
     @abstractmethod
     def cycle(self) -> str:
         """Do one round."""
@@ -96,7 +101,7 @@ class Daemon(ABC):
 
     def _rest(self, signals: Signals, wakeup: Wakeup, began: float) -> None:
         """Until somebody calls or the period is over, but never shorter than the least cycle."""
-        wakeup.wait(signals, self.settings.daemon_period)
+        wakeup.wait(signals, self.period)
         while not (signals.stop or signals.reload) and (left := began + self.min_cycle - time.monotonic()) > 0:
             signals.wait(left)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Engine, NullPool, text
 from sqlalchemy import create_engine as _create_engine
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+
+from cigri.errors import DatabaseError
 
 # PROTOCOL: a peer that went away without a word is noticed within 9 seconds.
 CONNECT_ARGS: dict[str, Any] = {
@@ -48,3 +52,23 @@ def transaction(engine: Engine, writer: int = 0) -> Iterator[Session]:
 def notify(session: Session, topic: str) -> None:
     """Wake whoever listens; `topic` says what changed (campaigns, allowances, jobs, kills, clusters)."""
     session.execute(text("SELECT pg_notify('cigri', :topic)"), {"topic": topic})
+
+
+def require_safety(engine: Engine) -> None:
+    """Raise DatabaseError unless the server keeps what it acknowledged and the connection is a session of its own.
+
+    A server that is away is none of that: the daemons wait for it.
+    """
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            backend = connection.scalar(text("SELECT pg_backend_pid()"))
+            connection.execute(text("SELECT set_config('cigri.session', 'mine', false)"))
+            fsync = connection.scalar(text("SELECT current_setting('fsync')"))
+            kept = connection.scalar(text("SELECT current_setting('cigri.session', true)"))
+            same = connection.scalar(text("SELECT pg_backend_pid()")) == backend
+    except OperationalError:
+        return
+    if not same or kept != "mine":
+        raise DatabaseError("the database is behind a proxy that pools transactions: connect to it directly")
+    if fsync != "on" and os.environ.get("CIGRI_UNSAFE_DATABASE") != "yes":
+        raise DatabaseError("the database runs with fsync=off: what it acknowledged may be lost; switch fsync on")

@@ -7,9 +7,7 @@ from sqlalchemy.orm import Session
 
 from cigri.db.tables import Grid
 
-_CONTROL = text(
-    "SELECT s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c"
-)
+_CONTROL = text("SELECT s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c")
 
 
 def grid_id(session: Session) -> str:

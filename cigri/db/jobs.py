@@ -293,15 +293,21 @@ def _place_tasks(
         priority=(SmallInteger(), [verdict.priority for verdict in verdicts]),
         walltimes=(SmallInteger(), [int(verdict.outcome is Outcome.WALLTIME) for verdict in verdicts]),
     )
-    session.execute(
+    change = (
         update(Task)
         .where(
             Task.id == place.c.id,
             (Task.state == TaskState.ACTIVE) | ((place.c.state == TaskState.DONE) & (Task.state != TaskState.DONE)),
         )
         .values(state=place.c.state, priority=place.c.priority, walltimes=Task.walltimes + place.c.walltimes)
+        .returning(Task.id)
         .execution_options(**_NO_SYNC)
     )
+    moved = set(session.scalars(change))
+    for job in placed:
+        if by_id[job.id].verdict.task is TaskState.DONE and job.task_id not in moved:
+            message = f"task {job.task_id} had succeeded already: this run is not counted"
+            events.record(session, events.News("DUPLICATE_RUN", message, job.campaign_id, job_id=job.id))
 
 
 def _place(verdict: Verdict, cancelled: bool) -> TaskState:
@@ -348,3 +354,9 @@ def give_back(session: Session, submission_id: int, *, counted: bool) -> list[in
         .execution_options(**_NO_SYNC)
     )
     return [task_id for task_id in task_ids if task_id is not None]
+
+
+def rerun_lost(session: Session, campaign_id: int, cluster: str) -> bool:
+    """Whether the campaign wants tasks run again whose job was lost on this cluster after it had started."""
+    setting = select(Campaign.jdl["clusters"][cluster]["rerun_lost"].as_boolean()).where(Campaign.id == campaign_id)
+    return bool(session.scalar(setting))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, case, func, update
+from sqlalchemy import ColumnElement, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
-from cigri.core.states import LIVE, JobKind, JobState
+from cigri.core.states import FOLLOWED, LIVE, JobKind, JobState
 from cigri.db.engine import notify
-from cigri.db.tables import Job
+from cigri.db.tables import Job, Submission
 
 
 class KillReason(enum.StrEnum):
@@ -21,6 +22,7 @@ class KillReason(enum.StrEnum):
     WALLTIME = "walltime"  # over its walltime, and the cluster did not end it
     QUEUED = "queued"  # waited too long on the cluster
     REFUSED = "refused"  # not in the queue where it was to be
+    SURPLUS = "surplus"  # another try of its task has succeeded
 
 
 def mark_campaign(session: Session, campaign_id: int, reason: KillReason) -> int:
@@ -63,4 +65,70 @@ def put_off(session: Session, job_ids: Sequence[int], first_delay: float, longes
     )
 
 
-DELETABLE = frozenset({JobState.SUBMITTED, JobState.REMOTE_WAITING, JobState.BATCH_WAITING, JobState.RUNNING})
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A marked job that is on its cluster."""
+
+    id: int
+    remote_id: int
+    name: str
+    login: str
+    reason: KillReason
+
+
+def due(session: Session, cluster_id: int, limit: int) -> list[Doomed]:
+    """Marked jobs on the cluster whose next deletion is due, the most urgent first."""
+    query = (
+        select(Job.id, Job.remote_id, Submission.name, Submission.login, Job.kill_reason)
+        .join(Submission, Submission.id == Job.submission_id)
+        .where(
+            Job.cluster_id == cluster_id,
+            Job.kill_at.is_not(None),
+            Job.kill_next <= func.now(),
+            Job.state.in_(FOLLOWED),
+        )
+        .order_by(Job.kill_next)
+        .limit(limit)
+    )
+    return [
+        Doomed(job_id, remote_id or 0, name, login, KillReason(reason or KillReason.CANCELLED))
+        for job_id, remote_id, name, login, reason in session.execute(query).tuples()
+    ]
+
+
+def clusters_due(session: Session) -> list[int]:
+    """The clusters on which some deletion is due."""
+    query = (
+        select(Job.cluster_id)
+        .where(Job.kill_at.is_not(None), Job.kill_next <= func.now(), Job.state.in_(FOLLOWED))
+        .distinct()
+    )
+    return list(session.scalars(query))
+
+
+def unmark(session: Session, job_ids: Sequence[int]) -> None:
+    """Take the marks back."""
+    session.execute(
+        update(Job)
+        .where(Job.id.in_(job_ids))
+        .values(kill_reason=None, kill_at=None, kill_next=None, kill_tries=0)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def mark_overdue(session: Session, cluster_id: int, remote_clock: float, grace: float) -> set[int]:
+    """Mark jobs that run longer than their walltime and the grace (seconds), by the cluster's own clock."""
+    end = Job.start_time + func.make_interval(0, 0, 0, 0, 0, 0, Job.walltime + grace)
+    late = and_(Job.cluster_id == cluster_id, Job.state == JobState.RUNNING, end < func.to_timestamp(remote_clock))
+    return _mark(session, late, reason=KillReason.WALLTIME)
+
+
+def mark_queued_too_long(session: Session, cluster_id: int, timeout: float) -> set[int]:
+    """Mark jobs that have waited on the cluster for longer than this (seconds)."""
+    waited = and_(
+        Job.cluster_id == cluster_id,
+        Job.state.in_((JobState.SUBMITTED, JobState.REMOTE_WAITING)),
+        Job.kind == JobKind.TASK,
+        Job.created_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, timeout),
+    )
+    return _mark(session, waited, reason=KillReason.QUEUED)

@@ -48,14 +48,19 @@ def steps(folder: Path) -> list[Step]:
     return found
 
 
-def migrate(conninfo: str, folder: Path | None = None, *, first_campaign: int | None = None) -> list[str]:
+def _connect(address: str) -> psycopg.Connection:
+    """A connection by a libpq string, or by an SQLAlchemy URL."""
+    return psycopg.connect(address.replace("postgresql+psycopg://", "postgresql://", 1), autocommit=True)
+
+
+def migrate(address: str, folder: Path | None = None, *, first_campaign: int | None = None) -> list[str]:
     """Apply what is missing, each step in a transaction of its own; the names of the files applied.
 
     Two that run at once wait for each other. Raises DatabaseError when a file was changed after it was
     applied, or when the database is newer than this program.
     """
     applied = []
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with _connect(address) as connection:
         if connection.info.server_version < 150000:
             raise DatabaseError("PostgreSQL 15 or later is needed")
         connection.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
@@ -73,9 +78,9 @@ def migrate(conninfo: str, folder: Path | None = None, *, first_campaign: int | 
     return applied
 
 
-def require_current(conninfo: str, folder: Path | None = None) -> None:
+def require_current(address: str, folder: Path | None = None) -> None:
     """Raise SchemaMismatch unless every step of this program has been applied."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with _connect(address) as connection:
         ledger = connection.execute("SELECT to_regclass('schema_migrations')").fetchone()
         if ledger is None or ledger[0] is None:
             raise SchemaMismatch("the database has no CiGri schema: run `gridadmin db init`")

@@ -1,0 +1,43 @@
+"""What to do about a job with a name of this grid that a cluster shows: is it known, stray, or a second run."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from cigri.core.settling import Sighting
+from cigri.core.states import FINAL, JobState, SubmissionState, TaskState
+
+
+class Action(enum.Enum):
+    LEAVE = "leave"
+    DELETE = "delete"  # nobody waits for it
+    COUNT = "count"  # it succeeded, and its task is not done yet
+    DUPLICATE = "duplicate"  # it succeeded, and its task was done already
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database has about the submission and the key. `remote_ids`: the ids of the job's own chain."""
+
+    submission: SubmissionState | None = None
+    job: JobState | None = None
+    remote_ids: Collection[int] = ()
+    task: TaskState | None = None
+
+
+def judge(known: Known, seen: Sighting) -> Action:
+    """A job that lives here is the runner's; one that does not is deleted while alive, and counted if it succeeded."""
+    if known.submission is SubmissionState.SENDING:
+        return Action.LEAVE  # the runner is looking it up
+    own = seen.id in known.remote_ids
+    if known.job is not None and known.job not in FINAL and (own or seen.replaces in known.remote_ids):
+        return Action.LEAVE
+    if not seen.ended:
+        return Action.DELETE
+    if not seen.succeeded or (own and known.job is JobState.TERMINATED):
+        return Action.LEAVE
+    if known.task is None:
+        return Action.LEAVE  # of a campaign that is forgotten
+    return Action.DUPLICATE if known.task is TaskState.DONE else Action.COUNT

@@ -1,0 +1,236 @@
+"""Jobs are followed by what their cluster reports: one list per login shows what changed, details only for that."""
+
+from __future__ import annotations
+
+import logging
+import math
+import posixpath
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cigri.clusters.base import RemoteJob, RemoteState
+from cigri.core import outcome
+from cigri.core.outcome import LookAgain, Outcome, Resubmitted, Verdict
+from cigri.core.states import JobState
+from cigri.daemons.sites import Site, is_ours, signs
+from cigri.db import clusters, events, jobs
+from cigri.db.engine import notify
+from cigri.db.jobs import End, Followed
+from cigri.errors import ClusterError, NotFound
+
+log = logging.getLogger(__name__)
+
+RATE_TIME = 20.0  # seconds over which the rate of ends is smoothed
+DEEP_LOOKS = 20  # jobs looked for one by one in a round
+STATES = {
+    RemoteState.WAITING: JobState.REMOTE_WAITING,
+    RemoteState.HOLD: JobState.REMOTE_WAITING,
+    RemoteState.STARTING: JobState.REMOTE_WAITING,
+    RemoteState.RUNNING: JobState.RUNNING,
+}
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a round found out, before it goes into the database."""
+
+    moves: dict[tuple[JobState, JobState], list[int]] = field(default_factory=lambda: defaultdict(list))
+    starts: list[tuple[int, float, int | None, int, str]] = field(default_factory=list)
+    ends: list[End] = field(default_factory=list)
+    followers: list[tuple[Followed, int]] = field(default_factory=list)
+    look_again: list[int] = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
+    found_again: list[int] = field(default_factory=list)
+    unknown_words: set[str] = field(default_factory=set)
+
+    def __bool__(self) -> bool:
+        return any(
+            (self.moves, self.starts, self.ends, self.followers, self.look_again, self.missing, self.found_again)
+        ) or bool(self.unknown_words)
+
+
+class Follower:
+    """Follows the jobs of one cluster, round by round."""
+
+    def __init__(self) -> None:
+        self._rate = 0.0
+        self._tails: set[tuple[int, str]] = set()
+
+    def round(self, site: Site, elapsed: float) -> tuple[int, int]:
+        """Follow every job once; how many are there, how many ended. A cluster error ends the round.
+
+        `elapsed`: seconds since the round before.
+        """
+        with site.transaction() as session:
+            followed = jobs.followed(session, site.id)
+        by_login: dict[str, list[Followed]] = defaultdict(list)
+        for job in followed:
+            by_login[job.login].append(job)
+        ended = 0
+        for login, own in by_login.items():
+            changes = self._look(site, login, own)
+            ended += self._record(site, changes)
+        self._note_rate(site, ended, elapsed, busy=bool(followed))
+        return len(followed), ended
+
+    def _look(self, site: Site, login: str, own: Sequence[Followed]) -> Changes:
+        changes = Changes()
+        live = {job.id: job for job in site.cluster.live_jobs(login)}
+        gone: list[Followed] = []
+        starting: list[Followed] = []
+        for job in own:
+            remote = live.get(job.remote_id)
+            if remote is None or remote.name != job.name or remote.state.final:
+                gone.append(job)
+                continue
+            if job.missing is not None:
+                changes.found_again.append(job.id)
+            if remote.state is RemoteState.UNKNOWN:
+                changes.unknown_words.add(remote.word)
+            target = STATES.get(remote.state)
+            if target is not None and target is not job.state:
+                changes.moves[job.state, target].append(job.id)
+                if target is JobState.RUNNING:
+                    starting.append(job)
+        wanted = [job.remote_id for job in (*gone, *starting)]
+        details = {job.id: job for job in site.cluster.jobs(wanted)} if wanted else {}
+        for job in starting:
+            if (remote := details.get(job.remote_id)) is not None and remote.start_time:
+                nodes = ",".join(remote.nodes)
+                changes.starts.append((job.id, remote.start_time, remote.walltime, remote.resources, nodes))
+        self._look_at_gone(site, gone, details, changes)
+        return changes
+
+    def _look_at_gone(
+        self, site: Site, gone: Sequence[Followed], details: dict[int, RemoteJob], changes: Changes
+    ) -> None:
+        deep = DEEP_LOOKS
+        for job in gone:
+            remote = details.get(job.remote_id)
+            if remote is not None and is_ours(remote, job.name, job.id):
+                if remote.state.final:
+                    self._ended(site, job, remote, changes)
+            elif deep > 0:
+                deep -= 1
+                self._look_deeper(site, job, changes)
+
+    def _ended(self, site: Site, job: Followed, remote: RemoteJob, changes: Changes) -> None:
+        end = outcome.Ended(
+            exit_code=remote.exit_code,
+            signs=signs(remote),
+            started=remote.start_time > 0,
+            kill_reason=job.kill_reason,
+            looked_before=job.end_seen is not None and job.end_seen >= site.settings.resubmit_look_delay,
+            automatic_resubmissions=len(job.chain),
+            walltimes=job.walltimes,
+        )
+        match outcome.decide(end):
+            case Resubmitted(remote_id):
+                self._follow(site, job, remote_id, changes)
+            case LookAgain():
+                if job.end_seen is None:
+                    changes.look_again.append(job.id)
+            case Verdict() as verdict:
+                restarted = None if verdict.outcome is Outcome.SUCCESS else self._restarted(site, job, remote)
+                if restarted is not None:
+                    self._follow(site, job, restarted, changes)
+                else:
+                    changes.ends.append(self._end(site, job, remote, verdict))
+
+    def _restarted(self, site: Site, job: Followed, remote: RemoteJob) -> int | None:
+        """The id of a job that says it replaces this one, for the ends after which a cluster may restart a job."""
+        if job.end_seen is None or remote.array_id is None:
+            return None
+        for other in site.cluster.array(remote.array_id):
+            if other.resubmit_job_id == remote.id and is_ours(other, job.name, job.id):
+                return other.id
+        return None
+
+    def _follow(self, site: Site, job: Followed, remote_id: int, changes: Changes) -> None:
+        try:
+            remote = site.cluster.job(remote_id)
+        except NotFound:
+            return  # not shown yet: looked at again in the next round
+        if is_ours(remote, job.name, job.id):
+            changes.followers.append((job, remote_id))
+        else:
+            log.warning("%s: job %d is said to be restarted as %d, which is not ours", site.name, job.id, remote_id)
+
+    def _look_deeper(self, site: Site, job: Followed, changes: Changes) -> None:
+        """For a job that is in no list: a single look, then twice, some time apart, before it is lost."""
+        try:
+            remote = site.cluster.job(job.remote_id)
+        except NotFound:
+            remote = None
+        if remote is not None and is_ours(remote, job.name, job.id):
+            if remote.state.final:
+                self._ended(site, job, remote, changes)
+            return
+        if job.missing is None:
+            changes.missing.append(job.id)
+        elif job.missing >= site.settings.lost_job_delay:
+            with site.transaction() as session:
+                rerun = jobs.rerun_lost(session, job.campaign_id, site.name)
+            waiting = job.state is not JobState.RUNNING
+            changes.ends.append(End(job.id, outcome.lost(last_seen_waiting=waiting or rerun)))
+
+    def _end(self, site: Site, job: Followed, remote: RemoteJob, verdict: Verdict) -> End:
+        stderr = _path(remote, remote.stderr_file)
+        return End(
+            job.id,
+            verdict,
+            remote.exit_code,
+            remote.start_time,
+            remote.stop_time,
+            ",".join(remote.nodes),
+            remote.resources,
+            _path(remote, remote.stdout_file),
+            stderr,
+            remote.word,
+            self._tail(site, job, stderr, verdict),
+        )
+
+    def _tail(self, site: Site, job: Followed, path: str, verdict: Verdict) -> str:
+        """The last lines of stderr of the first of many alike failures."""
+        kind = (job.campaign_id, verdict.alike)
+        if verdict.outcome is not Outcome.EXIT or kind in self._tails or not path or not site.settings.stderr_tail:
+            return ""
+        self._tails.add(kind)
+        try:
+            return site.cluster.read_file(job.login, path, site.settings.stderr_tail).decode(errors="replace").strip()
+        except ClusterError as error:
+            log.info("%s: stderr of job %d: %s", site.name, job.id, error)
+            return ""
+
+    def _record(self, site: Site, changes: Changes) -> int:
+        if not changes:
+            return 0
+        with site.transaction() as session:
+            for (source, target), ids in changes.moves.items():
+                jobs.move(session, ids, source, target)
+            jobs.started(session, changes.starts)
+            jobs.note_end_seen(session, changes.look_again)
+            jobs.note_missing(session, changes.missing)
+            jobs.forget_missing(session, changes.found_again)
+            for job, remote_id in changes.followers:
+                jobs.follow_new_id(session, job, remote_id)
+                message = f"{site.name} restarted it by itself as {remote_id}"
+                events.record(session, events.News("OAR_AUTO_RESUBMIT", message, job.campaign_id, site.id, job.id))
+            for word in changes.unknown_words:
+                events.record(session, events.News("UNKNOWN_STATE", f"unknown job state {word!r}", cluster_id=site.id))
+            ended = jobs.finish(session, site.id, changes.ends) if changes.ends else set()
+            notify(session, "jobs")
+        return len(ended)
+
+    def _note_rate(self, site: Site, ended: int, elapsed: float, *, busy: bool) -> None:
+        weight = 1 - math.exp(-max(elapsed, 0.001) / RATE_TIME)
+        self._rate += weight * (ended / max(elapsed, 0.001) - self._rate)
+        if busy or ended:
+            with site.transaction() as session:
+                clusters.note(session, site.id, completion_rate=self._rate)
+
+
+def _path(remote: RemoteJob, name: str) -> str:
+    """Where an output file is; the cluster says it relative to the job's directory."""
+    return posixpath.join(remote.launching_directory, name) if name else ""

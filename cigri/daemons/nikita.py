@@ -1,0 +1,132 @@
+"""nikita: deletes the jobs that are marked, marks those that are over their time, sweeps what belongs to nobody."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from typing import ClassVar
+
+from sqlalchemy import Engine
+
+from cigri.clusters.base import RemoteState
+from cigri.config import Settings
+from cigri.daemons.base import Daemon
+from cigri.daemons.process import main
+from cigri.daemons.sites import Site, Sites, is_ours
+from cigri.daemons.sweeping import sweep
+from cigri.db import clusters, events, kills, strays
+from cigri.db.engine import notify
+from cigri.db.kills import Doomed, KillReason
+from cigri.errors import ClusterError, ConfigError
+
+log = logging.getLogger(__name__)
+
+DELETIONS = 100  # sent to one cluster in one round, so that the others get their turn
+OVERDUE_PERIOD = 60.0
+SWEEP_PERIOD = 60.0
+LONG_SWEEP_PERIOD = 3600.0
+
+
+class Nikita(Daemon):
+    topics: ClassVar[frozenset[str]] = frozenset({"kills", "clusters"})
+    min_cycle = 0.5
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        super().__init__(settings, engine, "nikita")
+        self._sites = Sites(self)
+        self._last: dict[tuple[str, int], float] = {}
+        self._more = False
+
+    @property
+    def period(self) -> float:
+        return self.min_cycle if self._more else self.settings.daemon_period
+
+    def drop(self) -> None:
+        self._last.clear()
+
+    def cycle(self) -> str:
+        """On each cluster: deletions that are due, jobs over their time, and now and then the sweep."""
+        with self.transaction() as session:
+            records = clusters.present(session)
+            due = set(kills.clusters_due(session))
+        self._more = False
+        deleted = late = swept = 0
+        for record in records:
+            try:
+                site = self._sites.site(record)
+                deleted += self._kill(site) if record.id in due else 0
+                late += self._mark_late(site)
+                swept += self._sweep(site)
+            except (ClusterError, ConfigError) as error:
+                log.info("%s: %s", record.name, error)
+        counts = ((deleted, "deletions sent"), (late, "jobs over their time"), (swept, "strays dealt with"))
+        return ", ".join(f"{count} {what}" for count, what in counts if count)
+
+    def _kill(self, site: Site) -> int:
+        """Ask for the end of the marked jobs, each after a growing delay until its end is reported."""
+        with self.transaction() as session:
+            doomed = kills.due(session, site.id, DELETIONS)
+            # Planned before anything is sent: a cluster that fails is not asked about the same ones at once.
+            kills.put_off(session, [job.id for job in doomed], self.settings.kill_retry_delay)
+        self._more = len(doomed) == DELETIONS
+        remote = {job.id: job for job in site.cluster.jobs([job.remote_id for job in doomed])}
+        sent = 0
+        for job in doomed:
+            there = remote.get(job.remote_id)
+            # A bare id identifies nothing: only what has our name and key is deleted.
+            if there is None or there.state.final or not is_ours(there, job.name, job.id):
+                continue
+            if job.reason is KillReason.QUEUED and there.state is RemoteState.RUNNING:
+                self._let_run(job)
+                continue
+            site.cluster.delete(job.login, job.remote_id)
+            sent += 1
+        return sent
+
+    def _let_run(self, job: Doomed) -> None:
+        """It waited too long, but it has started now."""
+        with self.transaction() as session:
+            kills.unmark(session, [job.id])
+
+    def _mark_late(self, site: Site) -> int:
+        if not self._turn("late", site.id, OVERDUE_PERIOD):
+            return 0
+        with self.transaction() as session:
+            if not clusters.live_jobs(session, site.id) or events.is_blacklisted(session, site.id):
+                return 0
+        clock = site.cluster.clock()
+        with self.transaction() as session:
+            late = kills.mark_overdue(session, site.id, clock, self.settings.walltime_grace)
+            if self.settings.remote_waiting_timeout:
+                late |= kills.mark_queued_too_long(session, site.id, self.settings.remote_waiting_timeout)
+        return len(late)
+
+    def _sweep(self, site: Site) -> int:
+        with self.transaction() as session:
+            soon = strays.expected(session, site.id, self.settings.request_arrival_window)
+        if not self._turn("sweep", site.id, SWEEP_PERIOD if soon else LONG_SWEEP_PERIOD):
+            return 0
+        found = sweep(site)
+        if found:
+            with self.transaction() as session:
+                notify(session, "jobs")
+        return found
+
+    def _turn(self, what: str, which: int, period: float) -> bool:
+        """Whether it is time for this again; asking takes the turn. The first turn comes a period after the start."""
+        now = time.monotonic()
+        last = self._last.setdefault((what, which), now)
+        if now - last < period:
+            return False
+        self._last[what, which] = now
+        return True
+
+
+def run(arguments: Sequence[str]) -> int:
+    return main("nikita", Nikita)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""Submissions whose fate is not known are looked up, never sent again: adopted when found, void when surely absent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from cigri.clusters.base import RemoteJob
+from cigri.core.settling import Pairing, pair
+from cigri.daemons.sites import Site, sighting
+from cigri.db import clusters, events, submissions
+from cigri.db.engine import notify
+from cigri.db.submissions import Adopted, Unsettled
+from cigri.errors import BadReply, ClusterError, TokenRefused
+
+log = logging.getLogger(__name__)
+
+LOOK_BACK = 3600.0  # a cluster's API may date submissions minutes into the past
+ROUNDS_TO_BE_ABSENT = 2
+
+
+@dataclass(slots=True)
+class _Readings:
+    """What was read of a submission so far, by this process."""
+
+    seen: frozenset[int] | None = None
+    seen_at: float = 0.0
+    absent: int = 0
+
+
+class Settler:
+    """Looks up the unsettled submissions of one cluster, round by round."""
+
+    def __init__(self) -> None:
+        self._readings: dict[int, _Readings] = {}
+
+    @property
+    def waiting(self) -> bool:
+        """Whether something is to be looked at again soon."""
+        return bool(self._readings)
+
+    def forget(self) -> None:
+        self._readings.clear()
+
+    def round(self, site: Site) -> int:
+        """Look at each unsettled submission once; how many were settled. A cluster error ends the round."""
+        with site.transaction() as session:
+            waiting = submissions.unsettled(session, site.id)
+            status = clusters.status(session, site.id)
+        slowest = status.slowest_submission if status is not None else 0.0
+        self._readings = {each.id: self._readings.get(each.id, _Readings()) for each in waiting}
+        listings: dict[str, list[RemoteJob]] = {}
+        settled = 0
+        for submission in waiting:
+            if submission.login not in listings:
+                since = min(each.remote_clock for each in waiting if each.login == submission.login)
+                listings[submission.login] = complete_listing(site, submission.login, since - LOOK_BACK)
+            named = [job for job in listings[submission.login] if job.name == submission.name]
+            settled += self._found(site, submission, named) if named else self._absent(site, submission, slowest)
+        return settled
+
+    def _found(self, site: Site, submission: Unsettled, named: list[RemoteJob]) -> bool:
+        """Adopt when two readings some seconds apart agree: a request may still be at work over there."""
+        readings = self._readings[submission.id]
+        ids = frozenset(job.id for job in named)
+        now = time.monotonic()
+        if readings.seen != ids:
+            readings.seen, readings.seen_at, readings.absent = ids, now, 0
+        if now - readings.seen_at < site.settings.settle_reading_delay:
+            return False
+        adopt(site, submission, _details(site, named), array_id=min(ids))
+        log.info("%s: submission %s found and adopted (%d jobs)", site.name, submission.name, len(ids))
+        return True
+
+    def _absent(self, site: Site, submission: Unsettled, slowest: float) -> bool:
+        readings = self._readings[submission.id]
+        readings.seen = None
+        readings.absent += 1
+        if readings.absent < ROUNDS_TO_BE_ABSENT or submission.age < site.settings.rest_queries_timeout + slowest:
+            return False
+        if any(job.name == submission.name for job in site.cluster.error_jobs(submission.login)):
+            readings.absent = 0
+            return False
+        with site.transaction() as session:
+            worn = submissions.void(session, submission.id, "taken as absent", counted=True)
+            if worn:
+                message = f"{submissions.MAX_RETURNS} submissions of the same tasks never arrived on {site.name}"
+                news = events.News("RUNNER_SUBMIT_ERROR", message, submission.campaign_id, site.id, alike="absent")
+                events.record(session, news)
+            notify(session, "jobs")
+        log.warning("%s: submission %s never arrived: its tasks go back", site.name, submission.name)
+        return True
+
+
+def _details(site: Site, named: list[RemoteJob]) -> list[RemoteJob]:
+    """The whole records of these jobs. Raises BadReply when a job that lives is not among them."""
+    found = site.cluster.jobs(sorted(job.id for job in named), details=True)
+    there = {job.id for job in found}
+    if lacking := [job.id for job in named if job.id not in there and not job.state.final]:
+        raise BadReply(f"cluster {site.name}: jobs {lacking[:5]} are in one list and not in another")
+    return found
+
+
+def complete_listing(site: Site, login: str, since: float) -> list[RemoteJob]:
+    """All jobs of the user that live, or lived since that time of the cluster, read from a healthy cluster.
+
+    Raises ClusterError when any part could not be read: then nothing is known.
+    """
+    site.cluster.check_health()
+    jobs = {job.id: job for job in site.cluster.live_jobs(login)}
+    jobs.update((job.id, job) for job in site.cluster.jobs_since(login, since))
+    site.cluster.check_health()
+    return list(jobs.values())
+
+
+def adopt(site: Site, submission: Unsettled, found: list[RemoteJob], array_id: int) -> Pairing:
+    """The submission is on the cluster with these jobs: pair them with ours, give back what is not there."""
+    own = [job for job in found if job.name == submission.name]
+    pairing = pair(submission.job_ids, [sighting(job) for job in own])
+    adopted = [
+        Adopted(
+            key,
+            chain.newest.id,
+            chain.newest.array_index,
+            tuple(each.id for each in chain.sightings[:-1]),
+        )
+        for key, chain in pairing.kept.items()
+    ]
+    with site.transaction() as session:
+        missing = submissions.settle(session, submission.id, adopted, array_id)
+        notify(session, "jobs")
+    if missing:
+        log.warning("%s: %d jobs of submission %s are not there", site.name, len(missing), submission.name)
+    _delete(site, submission, pairing.surplus)
+    return pairing
+
+
+def _delete(site: Site, submission: Unsettled, surplus: tuple[int, ...]) -> None:
+    for remote_id in surplus:
+        log.warning("%s: surplus job %d of submission %s deleted", site.name, remote_id, submission.name)
+        try:
+            site.cluster.delete(submission.login, remote_id)
+        except TokenRefused:
+            raise
+        except ClusterError as error:
+            log.warning("%s: %s; the sweep will see to it", site.name, error)

@@ -1,0 +1,183 @@
+"""Tasks are claimed under their allowance, said to the database, then sent: one array per submission."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from datetime import timedelta
+
+from cigri.clusters.base import RemoteJob, Submission
+from cigri.core import jdl, names
+from cigri.core.shell import array_command, command_line
+from cigri.daemons.settling import adopt
+from cigri.daemons.sites import Site
+from cigri.db import allowances, events, grid, submissions
+from cigri.db.engine import notify
+from cigri.db.kills import KillReason, mark_jobs
+from cigri.db.submissions import Claimed, Unsettled
+from cigri.errors import BadReply, ClusterError, NoAnswer, Refused, TokenRefused, Unreachable
+
+log = logging.getLogger(__name__)
+
+LONGEST_ROUND = 10.0  # seconds; then the jobs that are there are followed first
+WEDGED_DELAY = timedelta(minutes=10)
+SCARCITY_DELAY = timedelta(minutes=1)
+
+
+class Submitter:
+    """Sends what the metascheduler allows to one cluster."""
+
+    def __init__(self) -> None:
+        self._grid_id = ""
+        self._held = False
+
+    def round(self, site: Site) -> int:
+        """Submit what is allowed now; how many jobs were sent. A cluster error ends the round."""
+        with site.transaction() as session:
+            granted = allowances.granted(session, site.id)
+            self._grid_id = self._grid_id or grid.grid_id(session)
+            if not granted or self._hold(grid.replaced(session)):
+                return 0
+        # The cluster's own time before the request: where a look-up begins to search.
+        clock = site.cluster.clock()
+        site.cluster.check_health()
+        until = time.monotonic() + LONGEST_ROUND
+        sent = 0
+        for campaign_id, tasks in granted:
+            while tasks > 0 and time.monotonic() < until:
+                claimed = self._claim(site, campaign_id, clock, min(tasks, site.chunk))
+                if claimed is None:
+                    break
+                tasks -= len(claimed.lines)
+                if not self._send(site, claimed):
+                    return sent
+                sent += len(claimed.lines)
+        return sent
+
+    def _hold(self, replaced: bool) -> bool:
+        if replaced and not self._held:
+            log.error("the database was restored or promoted: nothing is submitted until `gridadmin db recovered`")
+        self._held = replaced
+        return replaced
+
+    def _claim(self, site: Site, campaign_id: int, clock: float, limit: int) -> Claimed | None:
+        name = names.make(self._grid_id, campaign_id, os.urandom(names.RANDOM_BYTES))
+        with site.transaction() as session:
+            return submissions.claim(
+                session,
+                cluster_id=site.id,
+                url_generation=site.url_generation,
+                campaign_id=campaign_id,
+                name=name,
+                remote_clock=clock,
+                limit=limit,
+            )
+
+    def _send(self, site: Site, claimed: Claimed) -> bool:
+        """Send a claimed submission; whether the next may be sent at once."""
+        request = build(site, claimed)
+        began = time.monotonic()
+        try:
+            array_id = site.cluster.submit(request)
+        except Unreachable as error:
+            self._take_back(site, claimed, str(error))
+            raise
+        except Refused as error:
+            self._refused(site, claimed, error)
+            return True
+        except NoAnswer as error:
+            log.warning("%s: submission %s: %s; it will be looked up", site.name, claimed.name, error)
+            self._set_aside_if_wedged(site, claimed)
+            return False
+        took = time.monotonic() - began
+        with site.transaction() as session:
+            submissions.note_duration(session, site.id, took)
+        return self._settle(site, claimed, request, array_id)
+
+    def _settle(self, site: Site, claimed: Claimed, request: Submission, array_id: int) -> bool:
+        try:
+            found = site.cluster.array(array_id, details=True)
+        except ClusterError as error:
+            log.warning("%s: submission %s cannot be listed: %s", site.name, claimed.name, error)
+            return False
+        own = [job for job in found if job.name == claimed.name]
+        if len(own) != len(claimed.lines):
+            log.warning("%s: submission %s shows %d jobs of %d; it will be looked up", site.name, claimed.name,
+                        len(own), len(claimed.lines))  # fmt: skip
+            return False
+        waiting = _unsettled(claimed)
+        adopt(site, waiting, own, array_id)
+        if "besteffort" in request.types:
+            _check_queue(site, claimed, own)
+        return True
+
+    def _take_back(self, site: Site, claimed: Claimed, message: str) -> None:
+        with site.transaction() as session:
+            submissions.void(session, claimed.submission_id, message, counted=False)
+
+    def _refused(self, site: Site, claimed: Claimed, error: Refused) -> None:
+        with site.transaction() as session:
+            submissions.refuse(session, claimed.submission_id, refusal(site, claimed.campaign_id, error))
+            notify(session, "jobs")
+        log.warning("%s: campaign %d is refused: %s", site.name, claimed.campaign_id, error)
+
+    def _set_aside_if_wedged(self, site: Site, claimed: Claimed) -> None:
+        """The cluster was healthy before this submission: if it is not now, others must not send the like."""
+        try:
+            site.cluster.check_health()
+        except BadReply:
+            message = f"{site.name} stopped answering when it got a submission of this campaign"
+            news = events.News("RUNNER_SUBMIT_WEDGED", message, claimed.campaign_id, site.id, probe_delay=WEDGED_DELAY)
+            with site.transaction() as session:
+                events.record(session, news)
+            raise
+
+
+def build(site: Site, claimed: Claimed) -> Submission:
+    """The request for claimed tasks."""
+    job = jdl.stored(claimed.jdl).clusters[site.name]
+    command = job.command(claimed.campaign_id)
+    return Submission(
+        name=claimed.name,
+        login=claimed.login,
+        command=array_command(claimed.campaign_id),
+        lines=[command_line(job_id, command, line) for job_id, line in claimed.lines],
+        resources=job.resources,
+        walltime=str(job.walltime),
+        directory=job.directory(claimed.campaign_id),
+        types=job.types,
+        properties=" AND ".join(f"({part})" for part in (site.properties, job.properties) if part),
+        project=job.project,
+    )
+
+
+def refusal(site: Site, campaign_id: int, error: Refused) -> events.News:
+    """The event for a submission that the cluster refused."""
+    if isinstance(error, TokenRefused):
+        message = f"{site.name} does not accept who submits: {error}"
+        return events.News("RUNNER_SUBMIT_PERMISSION_DENIED", message, campaign_id, site.id)
+    if "not enough resources" in str(error).lower():
+        # Comes also while nodes are suspected for a while.
+        return events.News(
+            "RUNNER_SUBMIT_NOT_ENOUGH_RESOURCES", str(error), campaign_id, site.id, probe_delay=SCARCITY_DELAY
+        )
+    code = "RUNNER_SUBMIT_TOO_LARGE" if error.status == 413 else "RUNNER_SUBMIT_ERROR"
+    return events.News(code, str(error), campaign_id, site.id)
+
+
+def _unsettled(claimed: Claimed) -> Unsettled:
+    keys = frozenset(job_id for job_id, _ in claimed.lines)
+    return Unsettled(claimed.submission_id, claimed.name, claimed.login, claimed.campaign_id, 0.0, len(keys), 0.0, keys)
+
+
+def _check_queue(site: Site, claimed: Claimed, own: list[RemoteJob]) -> None:
+    """A best-effort job that landed in another queue would disturb the cluster's owners: it goes."""
+    wrong = {job.queue for job in own if job.queue not in ("besteffort", "")}
+    if not wrong:
+        return
+    message = f"{site.name} put best-effort jobs into queue {', '.join(sorted(wrong))}: they are deleted"
+    with site.transaction() as session:
+        events.record(session, events.News("RUNNER_SUBMIT_ERROR", message, claimed.campaign_id, site.id))
+        mark_jobs(session, [job_id for job_id, _ in claimed.lines], KillReason.REFUSED)
+    log.error("campaign %d: %s", claimed.campaign_id, message)

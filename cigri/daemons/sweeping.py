@@ -1,0 +1,82 @@
+"""The sweep: every job with a name of this grid on a cluster is known, or becomes known and is dealt with."""
+
+from __future__ import annotations
+
+import logging
+
+from cigri.clusters.base import RemoteJob
+from cigri.core import names
+from cigri.core.shell import job_key
+from cigri.core.sweeping import Action, judge
+from cigri.daemons.settling import LOOK_BACK, complete_listing
+from cigri.daemons.sites import Site, sighting
+from cigri.db import events, grid, strays
+from cigri.db.strays import Stray
+from cigri.errors import ClusterError
+
+log = logging.getLogger(__name__)
+
+HISTORY = 86400.0  # seconds: logins that submitted within this time are swept
+
+
+def sweep(site: Site) -> int:
+    """Look at all jobs of the grid that the cluster shows; how many were not as they should be."""
+    with site.transaction() as session:
+        prefix = names.prefix(grid.grid_id(session))
+        logins = strays.logins(session, site.id, HISTORY)
+    found = 0
+    since = site.cluster.clock() - site.settings.request_arrival_window - LOOK_BACK
+    for login in logins:
+        ours = [job for job in complete_listing(site, login, since) if job.name.startswith(prefix)]
+        found += _sweep_login(site, login, ours)
+    return found
+
+
+def _sweep_login(site: Site, login: str, ours: list[RemoteJob]) -> int:
+    # Keys are in the details only: asked for what is not plainly a followed job.
+    details = site.cluster.jobs([job.id for job in _unfollowed(site, ours)])
+    pairs = {(job.name, job_key(job.command)) for job in details}
+    with site.transaction() as session:
+        known = strays.known(session, pairs)
+    found = 0
+    for job in details:
+        stray = known[job.name, job_key(job.command)]
+        action = judge(stray.known, sighting(job))
+        if action is not Action.LEAVE:
+            found += _act(site, login, job, stray, action)
+    return found
+
+
+def _unfollowed(site: Site, ours: list[RemoteJob]) -> list[RemoteJob]:
+    with site.transaction() as session:
+        followed = strays.accounted(session, site.id, [job.id for job in ours])
+    return [job for job in ours if (job.name, job.id) not in followed]
+
+
+def _act(site: Site, login: str, job: RemoteJob, stray: Stray, action: Action) -> bool:
+    what = f"job {job.id} of submission {job.name} on {site.name}"
+    if action is Action.DELETE:
+        log.warning("%s belongs to nobody here: deleted", what)
+        try:
+            site.cluster.delete(login, job.id)
+        except ClusterError as error:
+            log.warning("%s: %s; tried again at the next sweep", what, error)
+        return _tell(site, job, stray, "STRAY_JOB", f"{what} belonged to nobody here and was deleted")
+    if action is Action.COUNT:
+        assert stray.task_id is not None
+        with site.transaction() as session:
+            counted = strays.count_success(session, stray.task_id)
+        if counted:
+            log.warning("%s succeeded after it had been given up: its task is done", what)
+        return counted
+    return _tell(site, job, stray, "DUPLICATE_RUN", f"{what} succeeded although its task was done: it is not counted")
+
+
+def _tell(site: Site, job: RemoteJob, stray: Stray, code: str, message: str) -> bool:
+    """Record it once, however often it is seen."""
+    alike = f"{job.name}/{job.id}"
+    with site.transaction() as session:
+        if strays.told(session, code, site.id, alike):
+            return False
+        events.record(session, events.News(code, message, stray.campaign_id, site.id, alike=alike))
+    return True

@@ -1,0 +1,136 @@
+"""The updater: counts the clusters' resources, reads their stress, heals what can heal, forgets what is old."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from sqlalchemy import Engine, func
+from sqlalchemy.orm import Session
+
+from cigri.config import Settings
+from cigri.daemons.base import Daemon
+from cigri.daemons.process import main
+from cigri.daemons.sites import Site, Sites
+from cigri.db import clusters, events, upkeep
+from cigri.db.engine import notify
+from cigri.errors import ClusterError, ConfigError
+
+log = logging.getLogger(__name__)
+
+SENSE_PERIOD = 10.0  # seconds between two counts of a cluster's resources while it has jobs of ours
+UPKEEP_PERIOD = 3600.0
+
+
+class Updater(Daemon):
+    topics: ClassVar[frozenset[str]] = frozenset({"clusters", "campaigns"})
+    min_cycle = 0.5
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        super().__init__(settings, engine, "updater")
+        self._sites = Sites(self)
+        self._due: dict[tuple[str, int], float] = {}
+
+    def drop(self) -> None:
+        self._due.clear()
+
+    def cycle(self) -> str:
+        """Look at each cluster whose turn it is; a cluster that fails does not keep the others."""
+        with self.transaction() as session:
+            records = clusters.present(session)
+        said = [done for record in records if record.enabled and (done := self._each(record.id, record.name))]
+        if self._turn("usage", 0, self.settings.grid_usage_update_period):
+            with self.transaction() as session:
+                upkeep.record_usage(session)
+        if self._turn("upkeep", 0, UPKEEP_PERIOD):
+            with self.transaction() as session:
+                upkeep.forget_old(session)
+        return ", ".join(said)
+
+    def _each(self, cluster_id: int, name: str) -> str:
+        try:
+            with self.transaction() as session:
+                record = clusters.by_id(session, cluster_id)
+                busy = clusters.wanted(session, cluster_id)
+                due = [event.id for event in events.due_probes(session, cluster_id)]
+            if record is None:
+                return ""
+            site = self._sites.site(record)
+            healed = self._heal(site, due) if due else ""
+            period = SENSE_PERIOD if busy else self.settings.grid_usage_update_period
+            if self._turn("sense", cluster_id, min(period, self.settings.grid_usage_update_period)):
+                self._sense(site)
+            return healed
+        except (ClusterError, ConfigError) as error:
+            log.info("%s: %s", name, error)
+            return ""
+
+    def _turn(self, what: str, which: int, period: float) -> bool:
+        """Whether it is time for this again; asking takes the turn."""
+        now = time.monotonic()
+        if now < self._due.get((what, which), 0.0):
+            return False
+        self._due[what, which] = now + period
+        return True
+
+    def _heal(self, site: Site, due: list[int]) -> str:
+        """Close the events that wait for the cluster to answer, if it does; else look again, ever later."""
+        try:
+            site.cluster.check_health()
+        except ClusterError:
+            with site.transaction() as session:
+                events.put_off(session, due)
+            raise
+        with site.transaction() as session:
+            closed = events.close(session, due)
+            notify(session, "clusters")
+        log.info("%s: answers again, %d events closed", site.name, len(closed))
+        return f"{site.name} answers again"
+
+    def _sense(self, site: Site) -> None:
+        resources = site.cluster.resources()
+        stress = _or_none(site.cluster.stress_factor)
+        with site.transaction() as session:
+            clusters.note(
+                session,
+                site.id,
+                resources_total=resources.total,
+                resources_unavailable=resources.unavailable,
+                resources_free=resources.free,
+                resources_besteffort=resources.usable_by_besteffort,
+                jobs_running=clusters.running_jobs(site.id),
+                resources_at=func.now(),
+                stress=stress,
+                stress_at=func.now(),
+            )
+            self._tell_stress(session, site, stress)
+            notify(session, "jobs")
+
+    def _tell_stress(self, session: Session, site: Site, stress: float | None) -> None:
+        limit = clusters.stress_limit(session, site.id) or self.settings.stress_factor
+        if stress is None or stress < limit:
+            if events.forget_stress(session, site.id):
+                log.info("%s: not under stress any more", site.name)
+        else:
+            message = f"stress factor {stress:g}, at or over {limit:g}: no new jobs"
+            events.record(session, events.News("UNDER_STRESS", message, cluster_id=site.id, count=0))
+
+
+def _or_none(read: Callable[[], float | None]) -> float | None:
+    """A site's own sensor may fail without the cluster being in trouble."""
+    try:
+        return read()
+    except ClusterError as error:
+        log.info("stress factor: %s", error)
+        return None
+
+
+def run(arguments: Sequence[str]) -> int:
+    return main("updater", Updater)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))

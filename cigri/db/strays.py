@@ -1,0 +1,122 @@
+"""What the sweep asks about jobs that a cluster shows under names of this grid, and what it records."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Integer, exists, func, select, update
+from sqlalchemy.orm import Session
+
+from cigri.core.states import LIVE, JobState, SubmissionState, TaskState
+from cigri.core.sweeping import Known
+from cigri.db import kills
+from cigri.db.kills import KillReason
+from cigri.db.tables import Event, Job, Submission, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """What is known of one key of one submission: `known` for the judgement, the rest for what follows from it."""
+
+    known: Known
+    task_id: int | None = None
+    campaign_id: int | None = None
+
+
+def known(session: Session, pairs: Collection[tuple[str, int | None]]) -> Mapping[tuple[str, int | None], Stray]:
+    """What the database has about these (submission name, key)."""
+    names = {name for name, _ in pairs}
+    submissions = {row.name: row for row in session.scalars(select(Submission).where(Submission.name.in_(names)))}
+    keys = [key for _, key in pairs if key is not None]
+    jobs = {row.id: row for row in session.scalars(select(Job).where(Job.id.in_(keys)))}
+    tasks = {key: _task(submissions.get(name), jobs.get(key or 0), key) for name, key in pairs}
+    wanted = {task_id for task_id in tasks.values() if task_id is not None}
+    states = dict(session.execute(select(Task.id, Task.state).where(Task.id.in_(wanted))).tuples().all())
+    found = {}
+    for name, key in pairs:
+        submission, job = submissions.get(name), jobs.get(key or 0)
+        if job is not None and (submission is None or job.submission_id != submission.id):
+            job = None
+        found[name, key] = _stray(submission, job, tasks[key], states)
+    return found
+
+
+def _task(submission: Submission | None, job: Job | None, key: int | None) -> int | None:
+    if submission is None or key is None:
+        return None
+    if job is not None:
+        return job.task_id if job.submission_id == submission.id else None
+    return dict(zip(submission.void_jobs, submission.void_tasks, strict=True)).get(key)
+
+
+def _stray(
+    submission: Submission | None, job: Job | None, task_id: int | None, states: Mapping[int, TaskState]
+) -> Stray:
+    if submission is None:
+        return Stray(Known())
+    ids = () if job is None or job.remote_id is None else (job.remote_id, *job.chain)
+    task = None if task_id is None else states.get(task_id)
+    return Stray(
+        Known(submission.state, None if job is None else job.state, ids, task), task_id, submission.campaign_id
+    )
+
+
+def count_success(session: Session, task_id: int) -> bool:
+    """A run of the task succeeded that no live job stands for: whether it is done by that. Its other try is killed."""
+    change = (
+        update(Task)
+        .where(Task.id == task_id, Task.state != TaskState.DONE)
+        .values(state=TaskState.DONE)
+        .returning(Task.id)
+        .execution_options(synchronize_session=False)
+    )
+    if session.scalar(change) is None:
+        return False
+    others = session.scalars(select(Job.id).where(Job.task_id == task_id, Job.state.in_(LIVE))).all()
+    kills.mark_jobs(session, others, KillReason.SURPLUS)
+    return True
+
+
+def told(session: Session, code: str, cluster_id: int, alike: str) -> bool:
+    """Whether such an event was recorded already."""
+    query = exists().where(Event.code == code, Event.cluster_id == cluster_id, Event.alike == alike)
+    return bool(session.scalar(select(query)))
+
+
+def expected(session: Session, cluster_id: int, window: float) -> bool:
+    """Whether jobs of a submission that was given up may still turn up there (window: seconds)."""
+    since = func.now() - timedelta(seconds=window)
+    query = exists().where(
+        Submission.cluster_id == cluster_id,
+        Submission.settled_at > since,
+        (Submission.state == SubmissionState.VOID) | (func.cardinality(Submission.void_jobs, type_=Integer()) > 0),
+    )
+    return bool(session.scalar(select(query)))
+
+
+def logins(session: Session, cluster_id: int, window: float) -> Sequence[str]:
+    """The logins that submitted to the cluster in this time (seconds), or still have jobs there."""
+    since = func.now() - timedelta(seconds=window)
+    recent = select(Submission.login).where(Submission.cluster_id == cluster_id, Submission.sent_at > since)
+    live = (
+        select(Submission.login)
+        .join(Job, Job.submission_id == Submission.id)
+        .where(Job.cluster_id == cluster_id, Job.state.in_(LIVE - {JobState.TO_LAUNCH}))
+    )
+    return sorted(session.scalars(recent.union(live)))
+
+
+def accounted(session: Session, cluster_id: int, remote_ids: Sequence[int]) -> set[tuple[str, int]]:
+    """Which of these remote jobs are the newest of a job that lives, or that succeeded: (submission name, id)."""
+    query = (
+        select(Submission.name, Job.remote_id)
+        .join(Submission, Submission.id == Job.submission_id)
+        .where(
+            Job.cluster_id == cluster_id,
+            Job.remote_id.in_(remote_ids),
+            Job.state != JobState.EVENT,
+        )
+    )
+    return {(name, remote_id) for name, remote_id in session.execute(query).tuples() if remote_id is not None}
