@@ -72,7 +72,7 @@ class LocalGrid:
         """What runs, and what should."""
         parts = [
             Part("postgresql", self.postgres.running(), str(self.layout.database)),
-            Part("api", self.server.running(), str(self.layout.api_socket)),
+            Part("api", self.server.running(), str(self.layout.folder / "api.sock")),
             Part("almighty", self.daemons.running(), str(self.layout.log("almighty"))),
         ]
         for name, cluster in self.layout.plan().clusters.items():

@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cigri
 from cigri import config
 from cigri.errors import CigriError, ConfigError
+from cigri.local import processes
 from cigri.local.sockets import reachable
 
-SOURCE = Path(cigri.__file__).resolve().parents[1]
 SOCKET_ROOM = len("/api.sock.4194304")
 # Rounds of a minioar last a fraction of a second: nothing needs to be waited for as on a real cluster.
 QUICK = {
@@ -155,7 +154,7 @@ class Layout:
 
 def commands() -> Path:
     """The folder of gridsub and the other commands: the checkout's, else where this program was installed."""
-    checkout = SOURCE / "bin"
+    checkout = processes.SOURCE / "bin"
     return checkout if (checkout / "gridsub").exists() else Path(sys.executable).parent
 
 

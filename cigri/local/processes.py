@@ -13,7 +13,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cigri
+
 PR_SET_PDEATHSIG = 1
+SOURCE = Path(cigri.__file__).resolve().parents[1]
 
 
 def start_time(pid: int) -> int | None:
@@ -71,3 +74,9 @@ def stop(marked: str, *, first: signal.Signals = signal.SIGTERM, patience: float
 def die_with_parent(number: int) -> None:
     """For a process just forked: be sent this signal when the thread that forked it ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's environment for a Python of ours, which is to find this very source, and `more`."""
+    path = os.environ.get("PYTHONPATH", "")
+    return os.environ | {"PYTHONPATH": f"{SOURCE}:{path}" if path else str(SOURCE)} | more

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cigri.errors import CigriError
 from cigri.local import processes
-from cigri.local.layout import SOURCE, Layout, write
+from cigri.local.layout import Layout, write
 
 TAIL = 2000
 
@@ -73,9 +72,7 @@ class Service:
 
 def environment(layout: Layout) -> dict[str, str]:
     """What programs of the grid find in their environment."""
-    path = os.environ.get("PYTHONPATH", "")
-    inside = {"PYTHONPATH": f"{SOURCE}:{path}" if path else str(SOURCE)}
-    return os.environ | inside | layout.variables()
+    return processes.environment(**layout.variables())
 
 
 def command(module: str, function: str, *arguments: str) -> list[str]:

@@ -80,6 +80,7 @@ class Engine:
             self.active[job.id] = job
             for number in job.resources:
                 self.busy[number] = job.id
+                self.resources.setdefault(number, Resource(number, "gone", 0, "Dead"))
         if job.killed:
             self.doomed[job.id] = job
 

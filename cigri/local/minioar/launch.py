@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-import cigri
 from cigri.errors import CigriError
 from cigri.local import processes
 
 PATIENCE = 20.0
+TAIL = 2000
 
 
 @dataclass
@@ -72,7 +72,7 @@ class Minioar:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                env=os.environ | {"PYTHONPATH": str(Path(cigri.__file__).parents[1])} | self.environment,
+                env=processes.environment(**self.environment),
                 start_new_session=True,
                 preexec_fn=functools.partial(processes.die_with_parent, signal.SIGTERM)
                 if self.die_with_parent
@@ -80,7 +80,8 @@ class Minioar:
             )
         processes.until(lambda: (self.folder / "url").exists() or process.poll() is not None, PATIENCE)
         if not self.running():
-            raise CigriError(f"minioar did not start, see {self.folder / 'log'}")
+            said = (self.folder / "log").read_bytes()[-TAIL:].decode(errors="replace")
+            raise CigriError(f"minioar did not start in {self.folder}; it said last:\n{said}")
 
     def _command(self) -> list[str]:
         words = [sys.executable, "-P", "-m", "cigri.local.minioar", "--dir", self.folder, "--slots", self.slots]

@@ -264,7 +264,8 @@ class Routes:
     def job_resources(self, asked: Request, job: str) -> Reply:
         row = self.engine.store.row(_number(job, ["path", "job_id"]))
         held = [] if row is None else json.loads(row["resources"])
-        items = [{"id": number, "network_address": self.engine.resources[number].node} for number in held]
+        known = self.engine.resources
+        items = [{"id": number, "network_address": known[number].node} for number in held if number in known]
         return as_json({"total": len(items), "offset": 0, "items": items})
 
     def submit(self, asked: Request) -> Reply:

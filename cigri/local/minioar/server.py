@@ -14,8 +14,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import cigri
 from cigri.errors import CigriError
+from cigri.local import processes
 from cigri.local.minioar.engine import Engine, Order
 from cigri.local.minioar.faults import Faults
 from cigri.local.minioar.forms import Resource
@@ -106,11 +106,10 @@ class Link:
     def _start(self) -> None:
         if self.keeper is not None and self.keeper.poll() is None:
             return
-        environment = {"PYTHONPATH": str(Path(cigri.__file__).parents[1]), "PATH": os.environ.get("PATH", "")}
         with open(self.folder / "keeper.log", "ab") as output:
             self.keeper = subprocess.Popen(
                 [sys.executable, "-P", "-S", "-m", "cigri.local.minioar.keeper", str(self.folder)],
-                env=environment,
+                env=processes.environment(),
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=output,
