@@ -1,0 +1,88 @@
+"""What an endpoint works with: settings, database, caller, links and answers of one request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from cigri.api.callers import Caller, caller_of
+from cigri.api.errors import forbidden, not_found, refused
+from cigri.api.replies import Urls, reply
+from cigri.config import Settings
+from cigri.db import engine as database
+
+MOST = 2**31 - 1  # ids of campaigns and clusters
+MOST_BIG = 2**63 - 1  # ids of tasks, jobs and events
+LONGEST_PAGE = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One request."""
+
+    request: Request
+    settings: Settings
+    engine: Engine
+    caller: Caller
+    url: Urls
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """One transaction, committed at the end of the block."""
+        with database.transaction(self.engine) as session:
+            yield session
+
+    def reply(self, content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+        """An answer."""
+        return reply(self.request, content, status, headers)
+
+    def done(self, message: str) -> Response:
+        """202: it was done, or will be."""
+        return self.reply({"status": 202, "title": "Accepted", "message": message}, 202)
+
+    def given(self, parameter: str) -> bool:
+        """Whether a parameter without a value (?hold) is there."""
+        return self.request.query_params.get(parameter, "false") not in ("false", "0")
+
+    def number(self, parameter: str, default: int) -> int:
+        """The value of a parameter that is a whole number."""
+        value = self.request.query_params.get(parameter)
+        if value is None:
+            return default
+        if not (value.isascii() and value.isdigit() and len(value) < 19):
+            raise refused(f"{parameter} must be a whole number, not {value!r}")
+        return int(value)
+
+    def page(self) -> tuple[int, int]:
+        """limit and offset."""
+        return min(self.number("limit", 100), LONGEST_PAGE), self.number("offset", 0)
+
+    def check_visible(self, campaign_id: int, owner: str | None) -> str:
+        """The owner; refuses campaigns that are not there and, with API_PRIVATE, those of others."""
+        if owner is None:
+            raise not_found(f"There is no campaign {campaign_id}")
+        if self.settings.api_private and not self.caller.owns(owner):
+            raise forbidden(f"Campaign {campaign_id} belongs to somebody else, and API_PRIVATE is set")
+        return owner
+
+
+def context(request: Request) -> Context:
+    """The dependency that gives an endpoint its context."""
+    settings: Settings = request.app.state.settings
+    return Context(request, settings, request.app.state.engine, caller_of(request, settings), Urls(request))
+
+
+Here = Annotated[Context, Depends(context)]
+
+
+def identifier(text: str, what: str, most: int = MOST) -> int:
+    """An id from a path. What is no number is the id of nothing: 404."""
+    if text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= most:
+        return int(text)
+    raise not_found(f"There is no {what} {text}")

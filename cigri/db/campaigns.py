@@ -1,0 +1,186 @@
+"""Campaigns as their owners change them: made, added to, paused, resumed, renamed, cancelled.
+
+Every change locks the campaign's row and looks again inside. The lock is FOR NO KEY UPDATE: it keeps out
+claims (FOR SHARE), closing and every other change, but not new rows that refer to the campaign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import Connection as Driver
+from sqlalchemy import func, insert, select, text, update
+from sqlalchemy.orm import Session
+
+from cigri.core.states import UNFINISHED, CampaignState, TaskState
+from cigri.db import events, kills
+from cigri.db.engine import notify
+from cigri.db.tables import Campaign, CampaignCluster, IdempotencyKey, Task
+from cigri.errors import CigriError
+
+_KEY_SPACE = 0x4B  # advisory locks of idempotency keys; clusters and duties use other spaces
+
+
+class NoSuchCampaign(CigriError):
+    """There is no such campaign."""
+
+
+class WrongState(CigriError):
+    """The campaign's state does not allow that; `state` is what it is."""
+
+    def __init__(self, campaign_id: int, state: CampaignState, what: str) -> None:
+        self.state = state
+        super().__init__(f"Campaign {campaign_id} is {state}: it cannot be {what}")
+
+
+class KeyReused(CigriError):
+    """An idempotency key came again with another request."""
+
+
+class CountDiffers(CigriError):
+    """Not as many tasks came as were declared: nothing may be committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What makes a request that is sent twice one: the client's word for it, and a digest of what it asks."""
+
+    word: str
+    digest: str
+
+
+def create(
+    session: Session,
+    user: str,
+    name: str,
+    jdl: Mapping[str, Any],
+    clusters: Mapping[int, int | None],
+    lines: Iterable[str],
+    total: int,
+) -> int:
+    """A new campaign with these tasks; its id. `clusters`: their ids, and max_jobs there.
+
+    Nobody sees it before the transaction has ended. Raises CountDiffers unless there are `total` lines.
+    """
+    values = {"grid_user": user, "name": name, "jdl": dict(jdl), "total_tasks": total}
+    campaign_id = session.execute(insert(Campaign).values(values).returning(Campaign.id)).scalar_one()
+    session.execute(
+        insert(CampaignCluster),
+        [{"campaign_id": campaign_id, "cluster_id": key, "max_jobs": most} for key, most in clusters.items()],
+    )
+    _copy_tasks(session, campaign_id, lines, total)
+    events.record(session, events.News("NEW_CAMPAIGN", f"{name}: {total} tasks", campaign_id=campaign_id))
+    notify(session, "campaigns")
+    return campaign_id
+
+
+def add_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: int) -> None:
+    """Add tasks to a campaign; one that had terminated runs again. Raises WrongState for a cancelled one."""
+    campaign = lock(session, campaign_id)
+    if campaign.state is CampaignState.CANCELLED:
+        raise WrongState(campaign_id, campaign.state, "added to")
+    _copy_tasks(session, campaign_id, lines, total)
+    campaign.total_tasks += total
+    if campaign.state is CampaignState.TERMINATED and total:
+        campaign.state, campaign.ended_at = CampaignState.IN_TREATMENT, None
+    session.flush()
+    notify(session, "campaigns")
+
+
+def _copy_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: int) -> None:
+    driver = session.connection().connection.driver_connection
+    assert isinstance(driver, Driver)
+    count = 0
+    with driver.cursor() as cursor, cursor.copy("COPY tasks (campaign_id, line) FROM STDIN") as copy:
+        for line in lines:
+            copy.write_row((campaign_id, line))
+            count += 1
+    if count != total:
+        raise CountDiffers(f"{total} tasks were declared, {count} came")
+
+
+def lock(session: Session, campaign_id: int) -> Campaign:
+    """The campaign, locked against claims, closing and other changes until the transaction ends.
+
+    Raises NoSuchCampaign.
+    """
+    query = select(Campaign).where(Campaign.id == campaign_id).with_for_update(key_share=True)
+    campaign = session.scalar(query.execution_options(populate_existing=True))
+    if campaign is None:
+        raise NoSuchCampaign(f"There is no campaign {campaign_id}")
+    return campaign
+
+
+def pause(session: Session, campaign_id: int) -> None:
+    """No new submission; running jobs go on. Raises WrongState unless it is in treatment."""
+    _switch(session, campaign_id, CampaignState.IN_TREATMENT, CampaignState.PAUSED, "paused")
+
+
+def resume(session: Session, campaign_id: int) -> None:
+    """Submit again. Raises WrongState unless it is paused."""
+    _switch(session, campaign_id, CampaignState.PAUSED, CampaignState.IN_TREATMENT, "resumed")
+
+
+def _switch(session: Session, campaign_id: int, source: CampaignState, target: CampaignState, what: str) -> None:
+    campaign = lock(session, campaign_id)
+    if campaign.state is not source:
+        raise WrongState(campaign_id, campaign.state, what)
+    campaign.state = target
+    session.flush()
+    notify(session, "campaigns")
+
+
+def rename(session: Session, campaign_id: int, name: str) -> None:
+    """Give the campaign another name."""
+    lock(session, campaign_id).name = name
+    session.flush()
+
+
+def cancel(session: Session, campaign_id: int) -> int:
+    """End the campaign: pending tasks are cancelled at once, live jobs are marked; how many were marked.
+
+    The tasks of marked jobs are cancelled when the clusters have reported their ends. Raises WrongState for a
+    campaign that is cancelled or has terminated.
+    """
+    campaign = lock(session, campaign_id)
+    if campaign.state not in UNFINISHED:
+        raise WrongState(campaign_id, campaign.state, "cancelled")
+    campaign.state, campaign.ended_at = CampaignState.CANCELLED, func.now()
+    session.flush()
+    # Jobs first: a runner that is ending some is waited for here, and what it gave back is seen below.
+    marked = kills.mark_campaign(session, campaign_id, kills.KillReason.CANCELLED)
+    session.execute(
+        update(Task)
+        .where(Task.campaign_id == campaign_id, Task.state == TaskState.PENDING)
+        .values(state=TaskState.CANCELLED)
+        .execution_options(synchronize_session=False)
+    )
+    notify(session, "campaigns")
+    return marked
+
+
+def answered(session: Session, user: str, key: Key) -> int | None:
+    """The campaign that this request made (or added to) when it came before; None if it is new.
+
+    Until the transaction ends nobody else gets past this point with the same key: a request that is sent
+    again while the first is worked on waits for it. Raises KeyReused when it was another request.
+    """
+    name = {"space": _KEY_SPACE, "key": f"{user}\n{key.word}"}
+    session.execute(text("SELECT pg_advisory_xact_lock(:space, hashtext(:key))"), name)
+    known = session.get(IdempotencyKey, (user, key.word))
+    if known is None:
+        return None
+    if known.request != key.digest:
+        raise KeyReused(
+            f"Idempotency-Key {key.word} was used for another request (campaign {known.campaign_id}): "
+            "a new request needs a new key"
+        )
+    return known.campaign_id
+
+
+def remember(session: Session, user: str, key: Key, campaign_id: int) -> None:
+    """This request has made, or added to, this campaign."""
+    values = {"grid_user": user, "key": key.word, "request": key.digest, "campaign_id": campaign_id}
+    session.execute(insert(IdempotencyKey).values(values))
