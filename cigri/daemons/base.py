@@ -55,6 +55,10 @@ class Daemon(ABC):
     def drop(self) -> None:  # noqa: B027 - most daemons have nothing to forget
         """Forget what was remembered between rounds: the duty was somebody else's for a while."""
 
+    def close(self) -> None:
+        """Give back what is held: the duty, connections."""
+        self.duty.release()
+
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A transaction of the duty's holder. Raises DutyLost when somebody else has the duty."""
@@ -89,7 +93,7 @@ class Daemon(ABC):
                 else:
                     signals.wait(STANDBY_PERIOD)
         finally:
-            self.duty.release()
+            self.close()
             wakeup.close()
 
     def _take_over(self) -> bool:

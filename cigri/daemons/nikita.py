@@ -46,6 +46,10 @@ class Nikita(Daemon):
     def drop(self) -> None:
         self._last.clear()
 
+    def close(self) -> None:
+        super().close()
+        self._sites.close()
+
     def cycle(self) -> str:
         """On each cluster: deletions that are due, jobs over their time, and now and then the sweep."""
         with self.transaction() as session:

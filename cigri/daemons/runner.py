@@ -52,6 +52,10 @@ class Runner(Daemon):
         self._settler.forget()
         self._followed = float("-inf")
 
+    def close(self) -> None:
+        super().close()
+        self._sites.close()
+
     def cycle(self) -> str:
         """Settle, follow, submit: in this order, so that what is known is true when jobs are added to it."""
         site = self._site()

@@ -59,6 +59,11 @@ class Sites:
             self._daemon.transaction,
         )
 
+    def close(self) -> None:
+        """Give the connections of the clusters' locks back."""
+        while self._known:
+            self._known.popitem()[1][2].close()
+
     def _connect(self, cluster_id: int, settings: ClusterSettings) -> tuple[ClusterSettings, Cluster, ClusterLock]:
         if cluster_id in self._known:
             self._known.pop(cluster_id)[2].close()

@@ -37,6 +37,10 @@ class Updater(Daemon):
     def drop(self) -> None:
         self._due.clear()
 
+    def close(self) -> None:
+        super().close()
+        self._sites.close()
+
     def cycle(self) -> str:
         """Look at each cluster whose turn it is; a cluster that fails does not keep the others."""
         with self.transaction() as session:

@@ -1,0 +1,178 @@
+"""A small grid in one process: real database, real minioar, daemons whose rounds the test drives."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from sqlalchemy import Engine, func, select
+
+from cigri.config import Settings
+from cigri.core import jdl
+from cigri.core.states import CampaignState, TaskState
+from cigri.daemons.base import Daemon
+from cigri.daemons.metascheduler import Metascheduler
+from cigri.daemons.nikita import Nikita
+from cigri.daemons.runner import Runner
+from cigri.daemons.updater import Updater
+from cigri.db import campaigns, clusters
+from cigri.db.engine import create_engine, transaction
+from cigri.db.tables import Campaign, CampaignProgress, Event, Job, Submission, Task
+from cigri.local.minioar.launch import Minioar
+
+FAST = {
+    "runner_min_cycle_duration": 0.0,
+    "daemon_period": 0.2,
+    "rest_queries_timeout": 1.0,
+    "settle_reading_delay": 0.1,
+    "resubmit_look_delay": 0.2,
+    "lost_job_delay": 0.3,
+    "autofix_delay": 0.2,
+    "kill_retry_delay": 0.1,
+    "walltime_grace": 0.0,
+}
+
+
+class Grid:
+    """The grid under test. Daemons are made at first use and keep their duty until the end."""
+
+    def __init__(self, url: str, engine: Engine, cluster: Minioar, home: Path) -> None:
+        self.engine = engine
+        self.minioar = cluster
+        self.home = home
+        self.settings = dataclasses.replace(Settings(), **FAST)
+        self._url = url
+        self._daemons: dict[str, Daemon] = {}
+        self._engines: list[Engine] = []
+
+    def daemon(self, name: str, make: Callable[[Settings, Engine], Daemon]) -> Any:
+        if name not in self._daemons:
+            engine = create_engine(self._url, application=name)
+            self._engines.append(engine)
+            self._daemons[name] = make(self.settings, engine)
+            assert self._daemons[name].duty.acquire()
+        return self._daemons[name]
+
+    @property
+    def runner(self) -> Runner:
+        made: Runner = self.daemon("runner", lambda settings, engine: Runner(settings, engine, "mini"))
+        return made
+
+    @property
+    def metascheduler(self) -> Metascheduler:
+        made: Metascheduler = self.daemon("metascheduler", Metascheduler)
+        return made
+
+    @property
+    def updater(self) -> Updater:
+        made: Updater = self.daemon("updater", Updater)
+        return made
+
+    @property
+    def nikita(self) -> Nikita:
+        made: Nikita = self.daemon("nikita", Nikita)
+        return made
+
+    def forget(self, name: str) -> None:
+        """The daemon dies: what it remembered is gone, its duty is free."""
+        self._daemons.pop(name).close()
+
+    def close(self) -> None:
+        for name in list(self._daemons):
+            self.forget(name)
+        for engine in self._engines:
+            engine.dispose()
+
+    def knob(self, path: str, body: object = None, method: str = "POST") -> Any:
+        reply = requests.request(method, f"{self.minioar.url}/minioar/{path}", json=body, timeout=10)
+        reply.raise_for_status()
+        return reply.json() if reply.content else None
+
+    def campaign(self, lines: Sequence[str], exec_file: str = "true", user: str = "alice", **settings: object) -> int:
+        """A campaign in treatment on the cluster; its id."""
+        job = {"exec_file": exec_file, "exec_directory": str(self.home), **settings}
+        raw = {"name": "test", "clusters": {"mini": job}}
+        parsed, _ = jdl.parse(
+            raw, known_clusters={"mini"}, default_resources="/resource_id=1", default_walltime="1", streamed=True
+        )
+        with transaction(self.engine) as session:
+            cluster = clusters.by_name(session, "mini")
+            assert cluster is not None
+            campaign: int = campaigns.create(
+                session,
+                user=user,
+                name="test",
+                jdl=jdl.expanded(parsed),
+                clusters={cluster.id: parsed.clusters["mini"].max_jobs},
+                lines=lines,
+                total=len(lines),
+            )
+        return campaign
+
+    def cycles(self) -> None:
+        """One round of everybody."""
+        self.metascheduler.cycle()
+        self.runner.cycle()
+        self.nikita.cycle()
+
+    def until(self, done: Callable[[], object], seconds: float = 20.0) -> None:
+        """Rounds until something is so."""
+        end = time.monotonic() + seconds
+        while not done():
+            assert time.monotonic() < end, self.story()
+            self.cycles()
+            time.sleep(0.02)
+
+    def finish(self, campaign_id: int, seconds: float = 30.0) -> None:
+        """Rounds until the campaign has ended."""
+        self.until(lambda: self.state(campaign_id) is not CampaignState.IN_TREATMENT, seconds)
+
+    def state(self, campaign_id: int) -> CampaignState:
+        with transaction(self.engine) as session:
+            return session.execute(select(Campaign.state).where(Campaign.id == campaign_id)).scalar_one()
+
+    def tasks(self, campaign_id: int) -> dict[str, int]:
+        """How many tasks are in each state, counted one by one and compared with the counters."""
+        with transaction(self.engine) as session:
+            query = select(Task.state, func.count()).where(Task.campaign_id == campaign_id).group_by(Task.state)
+            counted = {state.value: count for state, count in session.execute(query).tuples()}
+            progress = session.get(CampaignProgress, campaign_id)
+            total = session.execute(select(Campaign.total_tasks).where(Campaign.id == campaign_id)).scalar_one()
+        if progress is not None:
+            kept = {state.value: getattr(progress, state.value) for state in TaskState}
+            assert {state: count for state, count in kept.items() if count} == counted
+        assert sum(counted.values()) == total
+        return counted
+
+    def rows(self, table: type[Any], **where: object) -> list[Any]:
+        with transaction(self.engine) as session:
+            return list(session.scalars(select(table).filter_by(**where).order_by(table.id)))
+
+    def story(self) -> str:
+        """What a failed test wants to know."""
+        jobs = [(job.id, job.state, job.remote_id, job.outcome, job.kill_reason) for job in self.rows(Job)]
+        events = [(event.code, event.state, event.count, event.message) for event in self.rows(Event)]
+        submissions = [(each.name, each.state, each.message) for each in self.rows(Submission)]
+        return f"jobs {jobs[-20:]}\nevents {events}\nsubmissions {submissions}"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Minioar]:
+    with Minioar(tmp_path / "mini", slots=8, round=0.05, die_with_parent=True) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def grid(database: Any, engine: Engine, cluster: Minioar, tmp_path: Path) -> Iterator[Grid]:
+    with transaction(engine) as session:
+        clusters.declare(session, "mini", api_url=cluster.url, api_auth_type="none", batch="oar3")
+    home = tmp_path / "home"
+    home.mkdir()
+    grid = Grid(database.url, engine, cluster, home)
+    yield grid
+    grid.close()

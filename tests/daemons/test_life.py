@@ -1,0 +1,51 @@
+"""The life of a campaign: submitted, followed, ended, counted once."""
+
+from __future__ import annotations
+
+from cigri.core.states import CampaignState, JobState
+from cigri.db.tables import Event, Job, Submission
+
+
+def test_every_task_of_a_campaign_succeeds_once(grid) -> None:
+    campaign = grid.campaign([f"ran-{number}" for number in range(30)], "touch")
+    grid.updater.cycle()
+    grid.finish(campaign)
+    assert grid.state(campaign) is CampaignState.TERMINATED
+    assert grid.tasks(campaign) == {"done": 30}
+    assert len(list(grid.home.glob("ran-*"))) == 30
+    assert {job.state for job in grid.rows(Job)} == {JobState.TERMINATED}
+    assert len(grid.rows(Job)) == 30
+
+
+def test_a_failed_task_is_set_aside_and_told_once_for_all_alike(grid) -> None:
+    campaign = grid.campaign(["0", "3", "3", "0"], "echo no such sample >&2; exit")
+    grid.finish(campaign)
+    assert grid.tasks(campaign) == {"done": 2, "failed": 2}
+    (event,) = grid.rows(Event, code="EXIT_ERROR")
+    assert (event.count, event.state.value, event.campaign_id) == (2, "open", campaign)
+    assert "exit code 3" in event.message
+    assert "no such sample" in event.message
+
+
+def test_a_preempted_job_goes_back_and_succeeds(grid) -> None:
+    campaign = grid.campaign(["first", "second"], f"test -e {grid.home}/go || sleep 60; touch")
+    grid.until(lambda: len(grid.rows(Job, state=JobState.RUNNING)) == 2)
+    (grid.home / "go").touch()
+    grid.knob("kill_besteffort", {"count": 2})
+    grid.finish(campaign)
+    assert grid.tasks(campaign) == {"done": 2}
+    assert sorted(job.outcome for job in grid.rows(Job)) == ["preempted", "preempted", "success", "success"]
+
+
+def test_an_empty_campaign_ends_at_once(grid) -> None:
+    campaign = grid.campaign([])
+    grid.metascheduler.cycle()
+    assert grid.state(campaign) is CampaignState.TERMINATED
+
+
+def test_submissions_are_named_and_settled(grid) -> None:
+    campaign = grid.campaign(["a", "b"])
+    grid.finish(campaign)
+    for submission in grid.rows(Submission):
+        assert submission.name.startswith("cigri.")
+        assert submission.state.value == "settled"
