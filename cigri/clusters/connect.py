@@ -70,8 +70,8 @@ def described(cluster: Declared, settings: Settings) -> ClusterSettings:
         resource_unit=cluster.resource_unit,
         verify_ssl=settings.rest_client_verify_ssl,
         ca_file=settings.rest_client_ca_file,
-        certificate_file=settings.rest_client_certificate_file,
-        key_file=settings.rest_client_key_file,
+        certificate_file=settings.rest_client_certificate_file if cluster.api_auth_type == "cert" else "",
+        key_file=settings.rest_client_key_file if cluster.api_auth_type == "cert" else "",
     )
 
 

@@ -6,10 +6,12 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -416,6 +418,79 @@ def test_a_certificate_that_nobody_signed_is_unreachable(serve):
     # The server speaks plain HTTP: the handshake fails, nothing of the request was sent.
     with pytest.raises(Unreachable):
         write(transport(serve(hang_up).url.replace("http:", "https:"), timeout=1))
+
+
+CERTIFICATE = str(Path(__file__).parent / "tls" / "localhost.pem")  # of these tests only: signs itself
+
+
+class TlsServer(Server):
+    """The same behind TLS; with `ask` it wants a certificate from its clients."""
+
+    def __init__(self, handler: Handler, *, ask: bool = False) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(CERTIFICATE)
+        if ask:
+            self.context.load_verify_locations(CERTIFICATE)
+            self.context.verify_mode = ssl.CERT_REQUIRED
+        super().__init__(handler)
+        self.url = self.url.replace("http:", "https:")
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with contextlib.suppress(OSError), connection:
+                connection.settimeout(5)
+                with self.context.wrap_socket(connection, server_side=True) as secured:
+                    if request := self.receive(secured):
+                        self.requests.append(request)
+                        self.handler(secured)
+
+
+@pytest.fixture
+def serve_tls() -> Iterator[Callable[..., TlsServer]]:
+    servers: list[TlsServer] = []
+
+    def start(handler: Handler, **options: bool) -> TlsServer:
+        servers.append(TlsServer(handler, **options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+def test_certificates_are_verified(serve_tls):
+    server = serve_tls(answer(b'{"total": 0}'))
+    for request in (read, write):
+        with pytest.raises(Unreachable, match="certificate verify failed"):
+            request(transport(server.url))
+    assert not server.requests, "nothing is sent to a server that nobody knows"
+    for verify in (CERTIFICATE, False):
+        assert read(transport(server.url, verify=verify)) == {"total": 0}
+        assert write(transport(server.url, verify=verify)) == {"total": 0}
+
+
+def test_a_certificate_of_ours_is_shown(serve_tls):
+    server = serve_tls(answer(), ask=True)
+    assert write(transport(server.url, verify=CERTIFICATE, cert=CERTIFICATE)) == {}
+    with pytest.raises(ClusterError):
+        write(transport(server.url, verify=CERTIFICATE))
+    with pytest.raises(Unreachable):
+        write(transport(server.url, verify=CERTIFICATE, cert="/no/such/file"))
+
+
+def test_faults_behind_tls(serve_tls):
+    for handler, error in ((hang_up, NoAnswer), (GARBLED["cut body"], NoAnswer), (answer(b"", "403 no"), Refused)):
+        with pytest.raises(error):
+            write(transport(serve_tls(handler).url, verify=CERTIFICATE))
+    for handler in (stay_silent, trickle(b""), trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")):
+        began = time.monotonic()
+        with pytest.raises(NoAnswer):
+            write(transport(serve_tls(handler).url, verify=CERTIFICATE, timeout=0.4))
+        assert time.monotonic() - began < 2
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
