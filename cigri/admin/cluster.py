@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,17 @@ if TYPE_CHECKING:
     from cigri.db.tables import Cluster
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-HIDDEN = frozenset({"api_password", "removed_at"})
+HIDDEN = frozenset({"api_username", "api_password", "removed_at"})
+LISTED = ("name", "batch", "api_auth_type", "enabled", "power", "api_url")
+STATUS = (
+    "resources_total",
+    "resources_unavailable",
+    "resources_free",
+    "resources_besteffort",
+    "resources_at",
+    "stress",
+)
+DUMP = click.option("-d", "--dump", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -47,46 +58,43 @@ def add(grid: Grid, /, name: str, disabled: bool, **values: Any) -> None:
 
 
 @cluster.command("list")
+@DUMP
 @click.pass_obj
-def list_(grid: Grid) -> None:
+def list_(grid: Grid, /, dump: bool) -> None:
     """List the clusters."""
     from cigri.db import clusters
 
     with grid.transaction() as session:
-        rows = [
-            (str(one.id), one.name, one.batch, one.api_auth_type, _state(one), str(one.power), one.api_url)
-            for one in clusters.present(session)
-        ]
-    if not rows:
+        found = [_known(one) for one in clusters.present(session)]
+    if dump:
+        click.echo(json.dumps(found, default=_shown))
+    elif found:
+        _table([(str(one["id"]), *(_shown(one[column]) for column in LISTED)) for one in found])
+    else:
         click.echo("no cluster yet: gridadmin cluster add NAME --batch oar3 --api-url URL --auth none|jwt")
-        return
-    heading = ("id", "name", "batch", "auth", "state", "power", "url")
-    widths = [max(len(row[column]) for row in (heading, *rows)) for column in range(len(heading))]
-    for row in (heading, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @cluster.command()
 @click.argument("name")
+@DUMP
 @click.pass_obj
-def show(grid: Grid, name: str) -> None:
+def show(grid: Grid, /, name: str, dump: bool) -> None:
     """Show everything about a cluster."""
     from cigri.db import clusters
 
     with grid.transaction() as session:
         found = known_cluster(session, name)
-        known = {column.key: getattr(found, column.key) for column in found.__table__.columns}
-        jobs = clusters.live_jobs(session, found.id)
-        unsettled = clusters.unsettled_submissions(session, found.id)
+        known = _known(found)
         status = clusters.status(session, found.id)
+        if status is not None and status.resources_at is not None:
+            known |= {column: getattr(status, column) for column in STATUS}
+        known["live_jobs"] = clusters.live_jobs(session, found.id)
+        known["unsettled_submissions"] = clusters.unsettled_submissions(session, found.id)
+    if dump:
+        click.echo(json.dumps(known, default=_shown))
+        return
     for column, value in known.items():
-        if column not in HIDDEN:
-            click.echo(f"{column + ':':<22} {_shown(value)}")
-    if status is not None and status.resources_at is not None:
-        counts = f"{status.resources_total} ({status.resources_free} free, {status.resources_unavailable} unavailable)"
-        click.echo(f"{'resources:':<22} {counts} at {_shown(status.resources_at)}")
-    click.echo(f"{'live_jobs:':<22} {jobs}")
-    click.echo(f"{'unsettled_submissions:':<22} {unsettled}")
+        click.echo(f"{column + ':':<22} {_shown(value)}")
 
 
 @cluster.command("set")
@@ -231,8 +239,17 @@ def _check(name: str, grid: Grid, columns: dict[str, Any]) -> None:
         raise Failure(str(error)) from error
 
 
-def _state(cluster: Cluster) -> str:
-    return "enabled" if cluster.enabled else "disabled"
+def _known(cluster: Cluster) -> dict[str, Any]:
+    """The columns of a cluster that may be shown."""
+    columns = (column.key for column in cluster.__table__.columns)
+    return {column: getattr(cluster, column) for column in columns if column not in HIDDEN}
+
+
+def _table(rows: list[tuple[str, ...]]) -> None:
+    shown = [("id", "name", "batch", "auth", "enabled", "power", "url"), *rows]
+    widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]))]
+    for row in shown:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _number(count: int, thing: str) -> str:

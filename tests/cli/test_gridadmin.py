@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -129,10 +130,13 @@ def test_a_cluster_from_its_beginning_to_its_end(run, sql):
     assert one(sql, "SELECT count(*) FROM cluster_status") == 1
 
     listed = run("cluster", "list").stdout.splitlines()
-    assert listed[0].split() == ["id", "name", "batch", "auth", "state", "power", "url"]
-    assert listed[1].split() == ["1", "alpha", "oar3", "none", "enabled", "3", "http://127.0.0.1:6668/oarapi"]
+    assert listed[0].split() == ["id", "name", "batch", "auth", "enabled", "power", "url"]
+    assert listed[1].split() == ["1", "alpha", "oar3", "none", "yes", "3", "http://127.0.0.1:6668/oarapi"]
     shown = run("cluster", "show", "alpha").stdout
     assert "api_auth_header:       X-Remote-Ident" in shown and "live_jobs:             0" in shown
+
+    assert json.loads(run("cluster", "list", "-d").stdout)[0]["name"] == "alpha"
+    assert json.loads(run("cluster", "show", "alpha", "--dump").stdout)["power"] == 3
 
     done = run("cluster", "set", "alpha", "power=5", "stress-factor=none", "--ssh-host", "front")
     assert "power = 5" in done.stdout
