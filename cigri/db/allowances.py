@@ -64,7 +64,7 @@ def _loads(session: Session, stress_limit: float) -> dict[int, Load]:
         .order_by(Cluster.id)
     )
     loads = {}
-    for cluster_id, known, live, running, size in session.execute(query).tuples():
+    for cluster_id, known, live, running, size in session.execute(query):
         free = None if known.resources_at is None else int(known.resources_free / max(1.0, float(size or 1)))
         loads[cluster_id] = Load(live or 0, running or 0, free, known.jobs_running, known.completion_rate)
     return loads
@@ -102,7 +102,7 @@ def _backlogs(session: Session, cluster_ids: Sequence[int]) -> Mapping[int, list
         .order_by(pair.cluster_id, Campaign.id)
     )
     found: dict[int, list[Backlog]] = defaultdict(list)
-    for cluster_id, campaign_id, user, left, live, max_jobs, served in session.execute(query).tuples():
+    for cluster_id, campaign_id, user, left, live, max_jobs, served in session.execute(query):
         found[cluster_id].append(Backlog(campaign_id, user, left, live, max_jobs, float(served)))
     return found
 
@@ -172,4 +172,4 @@ def granted(session: Session, cluster_id: int) -> list[tuple[int, int]]:
         .where(Allowance.cluster_id == cluster_id, Allowance.tasks > 0)
         .order_by(Allowance.rank)
     )
-    return list(session.execute(query).tuples())
+    return list(session.execute(query))

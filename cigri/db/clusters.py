@@ -35,7 +35,7 @@ def needing_runner(session: Session) -> dict[str, int]:
         .exists()
     )
     query = select(Cluster.name, Cluster.id).where(Cluster.removed_at.is_(None), or_(Cluster.enabled, live, sending))
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def live_jobs(session: Session, cluster_id: int) -> int:

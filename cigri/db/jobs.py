@@ -201,7 +201,7 @@ def _lock_campaigns(session: Session, job_ids: Iterable[int]) -> dict[int, Campa
     query = (
         select(Campaign.id, Campaign.state).where(Campaign.id.in_(ids)).order_by(Campaign.id).with_for_update(read=True)
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Row[int, int | None, int]]:

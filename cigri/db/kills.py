@@ -92,7 +92,7 @@ def due(session: Session, cluster_id: int, limit: int) -> list[Doomed]:
     )
     return [
         Doomed(job_id, remote_id or 0, name, login, KillReason(reason or KillReason.CANCELLED))
-        for job_id, remote_id, name, login, reason in session.execute(query).tuples()
+        for job_id, remote_id, name, login, reason in session.execute(query)
     ]
 
 

@@ -33,7 +33,7 @@ def known(session: Session, pairs: Collection[tuple[str, int | None]]) -> Mappin
     jobs = {row.id: row for row in session.scalars(select(Job).where(Job.id.in_(keys)))}
     tasks = {key: _task(submissions.get(name), jobs.get(key or 0), key) for name, key in pairs}
     wanted = {task_id for task_id in tasks.values() if task_id is not None}
-    states = dict(session.execute(select(Task.id, Task.state).where(Task.id.in_(wanted))).tuples().all())
+    states = dict(session.execute(select(Task.id, Task.state).where(Task.id.in_(wanted))).all())
     found = {}
     for name, key in pairs:
         submission, job = submissions.get(name), jobs.get(key or 0)
@@ -119,4 +119,4 @@ def accounted(session: Session, cluster_id: int, remote_ids: Sequence[int]) -> s
             Job.state != JobState.EVENT,
         )
     )
-    return {(name, remote_id) for name, remote_id in session.execute(query).tuples() if remote_id is not None}
+    return {(name, remote_id) for name, remote_id in session.execute(query) if remote_id is not None}

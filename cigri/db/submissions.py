@@ -117,7 +117,7 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
         .limit(min(limit, allowance))
         .with_for_update(skip_locked=True)
     )
-    tasks = dict(session.execute(query).tuples().all())
+    tasks = dict(session.execute(query).all())
     if tasks:
         session.execute(
             update(Task).where(Task.id.in_(tasks)).values(state=TaskState.ACTIVE).execution_options(**_NO_SYNC)
