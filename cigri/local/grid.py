@@ -123,16 +123,15 @@ class LocalGrid:
         self._write_configuration(plan)
         self.layout.keep(plan)
         self.gridadmin("db", "migrate" if self._make_database() else "init")
-        for name, cluster in list(plan.clusters.items()):
-            if not self._start_cluster(name, cluster):
-                self.minioar(name, cluster).stop()
-                del plan.clusters[name]
-            self.layout.keep(plan)
+        new = self._start_clusters(plan)
         if anew:
             self.server.stop()
             self.daemons.stop()
         self.daemons.start()
         self.server.start()
+        for name in new:
+            self._declare(name, plan.clusters[name])
+            self.layout.keep(plan)
         self.daemons.wait(self._daemons_answer)
         socket = Path(config.load(str(self.layout.config)).api_socket)
         self.server.wait(lambda: api.get(socket, "/") is not None)
@@ -173,25 +172,38 @@ class LocalGrid:
         with psycopg.connect(conninfo, autocommit=True) as connection:
             yield connection
 
-    def _start_cluster(self, name: str, cluster: LocalCluster) -> bool:
-        """Start a minioar, and tell the grid where it is; False for one that gridadmin has removed since."""
+    def _start_clusters(self, plan: Plan) -> list[str]:
+        """Start the minioars, and tell the grid where they are; those that it does not know yet.
+
+        One that gridadmin has removed since is dropped.
+        """
         with self._database() as connection:
-            query = "SELECT api_url FROM clusters WHERE name = %s AND removed_at IS NULL"
-            row = connection.execute(query, (name,)).fetchone()
-        if row is None and cluster.declared:
-            return False
-        token = self.layout.write_token(name)
-        minioar = self.minioar(name, cluster)
-        minioar.start()
-        if row is None:
-            self.gridadmin(
-                *("cluster", "add", name, "--batch", "oar3", "--api-url", minioar.url),
-                *("--auth", "jwt", "--token-file", str(token)),
-            )
-        elif row[0] != minioar.url:
-            self.gridadmin("cluster", "set", name, "--api-url", minioar.url)
+            query = "SELECT name, api_url FROM clusters WHERE removed_at IS NULL"
+            known = dict(connection.execute(query).fetchall())
+        for name, cluster in list(plan.clusters.items()):
+            if name in known:
+                cluster.declared = True
+            elif cluster.declared:
+                self.minioar(name, cluster).stop()
+                del plan.clusters[name]
+                continue
+            self.layout.write_token(name)
+            self.minioar(name, cluster).begin()
+        self.layout.keep(plan)
+        for name, cluster in plan.clusters.items():
+            minioar = self.minioar(name, cluster)
+            minioar.wait()
+            if name in known and known[name] != minioar.url:
+                self.gridadmin("cluster", "set", name, "--api-url", minioar.url)
+        return [name for name in plan.clusters if name not in known]
+
+    def _declare(self, name: str, cluster: LocalCluster) -> None:
+        """Tell the grid of a new cluster."""
+        self.gridadmin(
+            *("cluster", "add", name, "--batch", "oar3", "--api-url", self.minioar(name, cluster).url),
+            *("--auth", "jwt", "--token-file", str(self.layout.token(name))),
+        )
         cluster.declared = True
-        return True
 
     def _daemons_answer(self) -> bool:
         """Whether the daemons of this very almighty have taken their duties."""

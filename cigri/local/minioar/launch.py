@@ -62,12 +62,17 @@ class Minioar:
 
     def start(self) -> None:
         """Start it, and wait until it listens. Nothing to do when it runs already."""
+        self.begin()
+        self.wait()
+
+    def begin(self) -> None:
+        """Start it, unless it runs already."""
         if self.running():
             return
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         (self.folder / "url").unlink(missing_ok=True)
         with open(self.folder / "log", "ab") as output:
-            process = self.process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 self._command(),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -78,10 +83,16 @@ class Minioar:
                 if self.die_with_parent
                 else None,
             )
-        processes.until(lambda: (self.folder / "url").exists() or process.poll() is not None, PATIENCE)
+
+    def wait(self) -> None:
+        """Wait until it listens. Raises CigriError, with what it said last, when it does not."""
+        processes.until(lambda: (self.folder / "url").exists() or self._is_dead(), PATIENCE)
         if not self.running():
             said = (self.folder / "log").read_bytes()[-TAIL:].decode(errors="replace")
             raise CigriError(f"minioar did not start in {self.folder}; it said last:\n{said}")
+
+    def _is_dead(self) -> bool:
+        return self.process is None or self.process.poll() is not None
 
     def _command(self) -> list[str]:
         words = [sys.executable, "-P", "-m", "cigri.local.minioar", "--dir", self.folder, "--slots", self.slots]
