@@ -59,7 +59,7 @@ def check(grid: Grid) -> None:
     for fault in found:
         click.echo(fault, err=True)
     if found:
-        raise Failure(f"database {grid.settings.database_name}: {len(found)} faults")
+        raise Failure(f"database {grid.settings.database_name}: {len(found)} fault{'' if len(found) == 1 else 's'}")
     click.echo(f"database {grid.settings.database_name}: the books balance")
 
 
