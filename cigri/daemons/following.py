@@ -17,7 +17,7 @@ from cigri.daemons.sites import Site, is_ours, signs
 from cigri.db import clusters, events, jobs
 from cigri.db.engine import notify
 from cigri.db.jobs import End, Followed
-from cigri.errors import ClusterError, NotFound
+from cigri.errors import ClusterError, NotFound, Refused
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,12 @@ class Follower:
             by_login[job.login].append(job)
         ended = 0
         for login, own in by_login.items():
-            changes = self._look(site, login, own)
+            try:
+                changes = self._look(site, login, own)
+            except Refused as error:
+                # About this login alone: the others' jobs are followed all the same.
+                log.warning("%s: jobs of %s cannot be followed: %s", site.name, login, error)
+                continue
             ended += self._record(site, changes)
         self._note_rate(site, ended, elapsed, busy=bool(followed))
         return len(followed), ended
@@ -167,13 +172,22 @@ class Follower:
             if remote.state.final:
                 self._ended(site, job, remote, changes)
             return
-        if job.missing is None:
+        if (other := self._elsewhere(site, job)) is not None:
+            changes.followers.append((job, other))
+        elif job.missing is None:
             changes.missing.append(job.id)
         elif job.missing >= site.settings.lost_job_delay:
             with site.transaction() as session:
                 rerun = jobs.rerun_lost(session, job.campaign_id, site.name)
             waiting = job.state is not JobState.RUNNING
             changes.ends.append(End(job.id, outcome.lost(last_seen_waiting=waiting or rerun)))
+
+    def _elsewhere(self, site: Site, job: Followed) -> int | None:
+        """The newest id under which the job is in its array, when it is not there under its own any more."""
+        if job.array_id is None:
+            return None
+        array = site.cluster.array(job.array_id)
+        return max((remote.id for remote in array if is_ours(remote, job.name, job.id)), default=None)
 
     def _end(self, site: Site, job: Followed, remote: RemoteJob, verdict: Verdict) -> End:
         stderr = _path(remote, remote.stderr_file)

@@ -12,7 +12,7 @@ from cigri.daemons.sites import Site, sighting
 from cigri.db import clusters, events, submissions
 from cigri.db.engine import notify
 from cigri.db.submissions import Adopted, Unsettled
-from cigri.errors import BadReply, ClusterError, TokenRefused
+from cigri.errors import BadReply, ClusterError, Refused, TokenRefused
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +50,20 @@ class Settler:
             status = clusters.status(session, site.id)
         slowest = status.slowest_submission if status is not None else 0.0
         self._readings = {each.id: self._readings.get(each.id, _Readings()) for each in waiting}
-        listings: dict[str, list[RemoteJob]] = {}
+        settled = 0
+        for login in sorted({each.login for each in waiting}):
+            try:
+                settled += self._login(site, login, [each for each in waiting if each.login == login], slowest)
+            except Refused as error:
+                # Who may not look now settles nothing; the others' submissions are looked up all the same.
+                log.warning("%s: submissions of %s cannot be looked up: %s", site.name, login, error)
+        return settled
+
+    def _login(self, site: Site, login: str, waiting: list[Unsettled], slowest: float) -> int:
+        listing = complete_listing(site, login, min(each.remote_clock for each in waiting) - LOOK_BACK)
         settled = 0
         for submission in waiting:
-            if submission.login not in listings:
-                since = min(each.remote_clock for each in waiting if each.login == submission.login)
-                listings[submission.login] = complete_listing(site, submission.login, since - LOOK_BACK)
-            named = [job for job in listings[submission.login] if job.name == submission.name]
+            named = [job for job in listing if job.name == submission.name]
             settled += self._found(site, submission, named) if named else self._absent(site, submission, slowest)
         return settled
 

@@ -41,6 +41,7 @@ class Followed:
     end_seen: float | None  # since an end was seen that may not be the last word
     missing: float | None  # since a healthy cluster did not know it
     walltimes: int
+    array_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,38 +63,28 @@ class End:
 
 def followed(session: Session, cluster_id: int) -> list[Followed]:
     """The jobs that the cluster has, in order of their ids."""
-    since = [func.extract("epoch", func.now() - column) for column in (Job.end_seen_at, Job.missing_at)]
     query = (
         select(
             Job.id, Job.task_id, Job.campaign_id, Job.state, Job.remote_id, Job.chain,
-            Submission.name, Submission.login, Job.kill_reason, *since, func.coalesce(Task.walltimes, 0),
+            Submission.name, Submission.login, Submission.array_id, Job.kill_reason,
+            func.extract("epoch", func.now() - Job.end_seen_at).label("end_seen"),
+            func.extract("epoch", func.now() - Job.missing_at).label("missing"),
+            func.coalesce(Task.walltimes, 0).label("walltimes"),
         )
         .join(Submission, Submission.id == Job.submission_id)
         .outerjoin(Task, Task.id == Job.task_id)
         .where(Job.cluster_id == cluster_id, Job.state.in_(FOLLOWED))
         .order_by(Job.id)
     )  # fmt: skip
-    return [_followed(row) for row in session.execute(query).all()]
+    return [_followed(row) for row in session.execute(query)]
 
 
 def _followed(row: Any) -> Followed:
-    (
-        job_id,
-        task_id,
-        campaign_id,
-        state,
-        remote_id,
-        chain,
-        name,
-        login,
-        reason,
-        end_seen,
-        missing,
-        walltimes,
-    ) = row
+    end_seen = None if row.end_seen is None else float(row.end_seen)
+    missing = None if row.missing is None else float(row.missing)
     return Followed(
-        job_id, task_id, campaign_id, state, remote_id, tuple(chain), name, login, reason,
-        None if end_seen is None else float(end_seen), None if missing is None else float(missing), walltimes,
+        row.id, row.task_id, row.campaign_id, row.state, row.remote_id, tuple(row.chain), row.name, row.login,
+        row.kill_reason, end_seen, missing, row.walltimes, row.array_id,
     )  # fmt: skip
 
 
