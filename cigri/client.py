@@ -1,29 +1,31 @@
 """The API as the users' commands reach it: over the Unix socket, or over TCP.
 
-Nothing of the server is imported here, and requests only when something is sent: the commands start with this.
+Nothing of the server is imported here, and the standard library's HTTP client does: the commands start with
+this, and requests would take longer to import than most of them run.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
+import socket
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import closing, contextmanager
+from typing import Any
 from urllib.parse import urlencode
 
 from cigri.config import ClientSettings
 from cigri.errors import CigriError, Fault
 
-if TYPE_CHECKING:
-    import requests
-
 Json = Any
 
 NDJSON = "application/x-ndjson"
-BLOCK = 1 << 18  # bytes of an upload that are sent together
+BLOCK = 1 << 18  # bytes that are sent or read together
 RETRIES = (1.0, 2.0, 5.0)  # seconds before a submission is sent again
-SUBMISSION_TIMEOUT = 600.0  # a million tasks take their time
+LONG_TIMEOUT = 600.0  # submitting or cancelling a million tasks takes its time
 
 
 class ApiError(CigriError):
@@ -47,23 +49,10 @@ class ApiRefused(ApiError):
 
 
 class Client:
-    """One user's view of the API. Close it, or use it as a context."""
+    """One user's view of the API. Every request has a connection of its own."""
 
     def __init__(self, settings: ClientSettings) -> None:
         self._settings = settings
-        self._session: requests.Session | None = None
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Hang up."""
-        if self._session is not None:
-            self._session.close()
-            self._session = None
 
     @property
     def place(self) -> str:
@@ -79,17 +68,20 @@ class Client:
 
     def get(self, path: str, **query: object) -> Json:
         """What is at this path."""
-        return self._json(self._send("GET", path, query))
+        return self._ask("GET", path, query)
 
     def body(self, path: str, **query: object) -> Iterator[bytes]:
         """The answer as it came, in pieces: for --dump."""
-        answer = self._send("GET", path, query, stream=True)
-        with answer:
-            yield from self._pieces(answer)
+        with self._answer("GET", path, query) as answer:
+            try:
+                while piece := answer.read(BLOCK):
+                    yield piece
+            except (http.client.HTTPException, OSError) as error:
+                raise ApiSilent(f"the answer of {self.place} was cut short: {_words(error)}") from error
 
     def delete(self, path: str, **query: object) -> Json:
         """End the thing at this path."""
-        return self._json(self._send("DELETE", path, query))
+        return self._ask("DELETE", path, query, timeout=LONG_TIMEOUT)
 
     def submit(self, jdl: object, lines: Callable[[], Iterable[str]], *, dry_run: bool = False) -> Json:
         """A new campaign: the JDL without its tasks, and their lines, which are read while they are sent."""
@@ -99,9 +91,7 @@ class Client:
     def submit_text(self, text: str, *, dry_run: bool = False) -> Json:
         """A new campaign from a JDL as it stands."""
         query = {"dry_run": "true"} if dry_run else {}
-        return self._upload(
-            "/campaigns", query, lambda: iter([text.encode("utf-8", "surrogatepass")]), "application/json"
-        )
+        return self._upload("/campaigns", query, lambda: iter([text.encode("utf-8", "surrogatepass")]), "application/json")
 
     def add_tasks(self, campaign_id: str, lines: Callable[[], Iterable[str]]) -> Json:
         """More tasks for a campaign."""
@@ -110,81 +100,86 @@ class Client:
     # --- how it is asked
 
     def _upload(
-        self, path: str, query: Mapping[str, str], body: Callable[[], Iterator[bytes]], kind: str = NDJSON
+        self, path: str, query: Mapping[str, object], body: Callable[[], Iterator[bytes]], kind: str = NDJSON
     ) -> Json:
         """Send it, and send it again under the same key when the answer was lost: it is done once."""
         headers = {"Content-Type": kind, "Idempotency-Key": uuid.uuid4().hex}
         sent = False
         for pause in (*RETRIES, None):
             try:
-                answer = self._send("POST", path, query, data=body(), headers=headers, timeout=SUBMISSION_TIMEOUT)
-                return self._json(answer)
+                return self._ask("POST", path, query, body=body(), headers=headers, timeout=LONG_TIMEOUT)
             except (ApiUnreachable, ApiSilent, ApiRefused) as error:
-                again = isinstance(error, ApiSilent) or (isinstance(error, ApiRefused) and error.status == 503)
-                sent = sent or again
-                if pause is None or not (again or (sent and isinstance(error, ApiUnreachable))):
+                lost = isinstance(error, ApiSilent) or getattr(error, "status", 0) == 503
+                sent = sent or lost
+                if pause is None or not (lost or (sent and isinstance(error, ApiUnreachable))):
                     raise
                 time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    def _send(
+    def _ask(self, method: str, path: str, query: Mapping[str, object], **more: Any) -> Json:
+        with self._answer(method, path, query, **more) as answer:
+            try:
+                return json.loads(answer.read())
+            except ValueError as error:
+                raise ApiSilent(f"{self.place} answered something that is not JSON: {error}") from error
+            except (http.client.HTTPException, OSError) as error:
+                raise ApiSilent(f"the answer of {self.place} was cut short: {_words(error)}") from error
+
+    @contextmanager
+    def _answer(
         self,
         method: str,
         path: str,
         query: Mapping[str, object],
         *,
-        data: Iterator[bytes] | None = None,
+        body: Iterator[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 0.0,
-        stream: bool = False,
-    ) -> requests.Response:
-        import requests
-
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer to a request, if it is a good one."""
         words = urlencode({key: value for key, value in query.items() if value is not None})
-        url = self._base() + self._settings.api_base + path + (f"?{words}" if words else "")
-        patience = max(timeout, self._settings.api_timeout)
-        try:
-            answer = self._http().request(
-                method, url, data=data, headers=headers, timeout=patience, stream=stream, allow_redirects=False
-            )
-        except requests.RequestException as error:
-            raise self._failure(error) from error
-        if answer.status_code >= 300:
-            with answer:
+        target = self._settings.api_base + path + (f"?{words}" if words else "")
+        with closing(self._connection(max(timeout, self._settings.api_timeout))) as connection:
+            try:
+                connection.connect()
+            except OSError as error:
+                raise ApiUnreachable(self._where_to_look(_words(error))) from error
+            try:
+                answer = self._exchange(connection, method, target, body, headers or {})
+            except TimeoutError as error:
+                raise ApiSilent(f"the API server at {self.place} takes too long: try again in a minute") from error
+            except (http.client.HTTPException, OSError) as error:
+                raise ApiSilent(f"the API server at {self.place} hung up: {_words(error)}") from error
+            if answer.status >= 300:
                 raise self._refusal(answer)
-        return answer
+            yield answer
 
-    def _base(self) -> str:
-        return "http+unix://api" if self._settings.api_socket else self.place
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        target: str,
+        body: Iterator[bytes] | None,
+        headers: Mapping[str, str],
+    ) -> http.client.HTTPResponse:
+        # A server that refuses a body before its end says why, then hangs up: that is an answer, too.
+        try:
+            connection.request(method, target, body=body, headers=headers, encode_chunked=body is not None)
+        except (BrokenPipeError, ConnectionResetError):
+            if connection.sock is None:
+                raise
+        return connection.getresponse()
 
-    def _http(self) -> requests.Session:
-        if self._session is None:
-            import requests
-
-            from cigri.unix_adapter import UnixAdapter
-
-            self._session = requests.Session()
-            if self._settings.api_socket:
-                self._session.trust_env = False
-                self._session.mount("http+unix://", UnixAdapter(self._settings.api_socket))
-            self._session.verify = self._settings.api_verify_ssl
-        return self._session
-
-    def _failure(self, error: requests.RequestException) -> ApiError:
-        import requests
-        from urllib3.exceptions import MaxRetryError, NameResolutionError, NewConnectionError
-
-        inner = error.args[0] if error.args else error
-        reason = inner.reason if isinstance(inner, MaxRetryError) else None
-        if isinstance(reason, NewConnectionError | NameResolutionError):
-            return ApiUnreachable(self._where_to_look(_last_words(reason)))
-        if isinstance(error, requests.ConnectTimeout):
-            return ApiUnreachable(self._where_to_look("no answer"))
-        if isinstance(error, requests.exceptions.SSLError):
-            return ApiUnreachable(self._where_to_look(_last_words(error)))
-        if isinstance(error, requests.Timeout):
-            return ApiSilent(f"the API server at {self.place} took too long to answer: try again in a minute")
-        return ApiSilent(f"the API server at {self.place} hung up without an answer: {_last_words(error)}")
+    def _connection(self, timeout: float) -> http.client.HTTPConnection:
+        settings = self._settings
+        if settings.api_socket:
+            return UnixConnection(settings.api_socket, timeout)
+        if not settings.api_ssl:
+            return http.client.HTTPConnection(settings.api_host, settings.api_port, timeout=timeout)
+        context = ssl.create_default_context()
+        if not settings.api_verify_ssl:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return http.client.HTTPSConnection(settings.api_host, settings.api_port, timeout=timeout, context=context)
 
     def _where_to_look(self, why: str) -> str:
         file = self._settings.path or "the defaults, as there is no /etc/cigri/api-clients.conf"
@@ -194,35 +189,38 @@ class Client:
             "for a local grid, `. DIR/env.sh` first."
         )
 
-    def _refusal(self, answer: requests.Response) -> ApiError:
+    def _refusal(self, answer: http.client.HTTPResponse) -> ApiError:
         try:
-            found = json.loads(answer.content)
+            found = json.loads(answer.read())
             faults = [Fault(one["path"], one["message"], one.get("value")) for one in found.get("faults", [])]
-            return ApiRefused(answer.status_code, found["title"], found["message"], faults)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            words = f"{answer.status_code} {answer.reason}"
+            return ApiRefused(answer.status, found["title"], found["message"], faults)
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, http.client.HTTPException):
+            words = f"{answer.status} {answer.reason}"
             return ApiSilent(f"{self.place} does not answer like an API server of the grid: {words}")
 
-    def _json(self, answer: requests.Response) -> Json:
-        with answer:
-            try:
-                return json.loads(answer.content)
-            except ValueError as error:
-                raise ApiSilent(f"{self.place} answered something that is not JSON: {error}") from error
 
-    def _pieces(self, answer: requests.Response) -> Iterator[bytes]:
-        import requests
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
 
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+        self._patience = timeout
+
+    def connect(self) -> None:
+        connection = socket.socket(socket.AF_UNIX)
         try:
-            yield from answer.iter_content(BLOCK)
-        except requests.RequestException as error:
-            raise ApiSilent(f"the answer of {self.place} was cut short: {_last_words(error)}") from error
+            connection.settimeout(self._patience)
+            connection.connect(self._path)
+        except OSError:
+            connection.close()
+            raise
+        self.sock = connection
 
 
-def _last_words(error: BaseException) -> str:
-    """What the operating system said, without what was wrapped around it."""
-    text = str(error)
-    return text.rpartition(": ")[2].strip("')>") or text
+def _words(error: BaseException) -> str:
+    """What the operating system said."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _encoded(first: Iterable[object], lines: Iterable[str]) -> Iterator[bytes]:

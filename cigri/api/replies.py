@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
 PREFIX_HEADER = "X-Cigri-Api-Path-Prefix"
-BLOCK = 1000  # items of a stream that leave together
+BLOCK = 4000  # items of a stream that leave together
 
 Json = dict[str, Any]
 
@@ -44,7 +43,7 @@ def _compact(head: Json, key: str, items: Iterable[Any]) -> Iterator[bytes]:
     start = dump(head, indented=False).removesuffix("}\n") if head else "{"
     yield f"{start}{',' if head else ''}{json.dumps(key)}:[".encode()
     for first, block in _blocks(items):
-        text = ",".join(dump(item, indented=False)[:-1] for item in block)
+        text = dump(block, indented=False).removeprefix("[").removesuffix("]\n")
         yield ("" if first else ",").encode() + text.encode("utf-8", "replace")
     yield b"]}\n"
 
@@ -55,8 +54,8 @@ def _indented(head: Json, key: str, items: Iterable[Any]) -> Iterator[bytes]:
     empty = True
     for first, block in _blocks(items):
         empty = False
-        text = ",\n".join(textwrap.indent(dump(item, indented=True)[:-1], "    ") for item in block)
-        yield ("\n" if first else ",\n").encode() + text.encode("utf-8", "replace")
+        text = dump({"": block}, indented=True).removeprefix('{\n  "": [').removesuffix("\n  ]\n}\n")
+        yield ("" if first else ",").encode() + text.encode("utf-8", "replace")
     yield b"]\n}\n" if empty else b"\n  ]\n}\n"
 
 

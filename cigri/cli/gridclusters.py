@@ -22,11 +22,11 @@ from cigri.client import Client
 def gridclusters(infos: bool, more_infos: bool, usage: bool, bars: bool, dump: bool, pretty: bool) -> None:
     """Show the clusters of the grid."""
     usage = usage or bars
-    with connect() as client:
-        found = client.get("/clusters")
-        detailed = infos or more_infos or usage
-        details = [client.get(f"/clusters/{one['id']}") if detailed else None for one in found["items"]]
-        records = _usage(client) if usage else {}
+    client = connect()
+    found = client.get("/clusters")
+    detailed = infos or more_infos or usage
+    details = [client.get(f"/clusters/{one['id']}") if detailed else None for one in found["items"]]
+    records = _usage(client) if usage else {}
     if dump:
         chosen = details if detailed else found
         click.echo(json.dumps(chosen, ensure_ascii=False, indent=2 if pretty else None))

@@ -41,11 +41,11 @@ def griddel(
     if job and (action or campaigns):
         raise click.UsageError("--job stands alone: it ends single jobs")
     verb = action or "cancel"
-    with connect() as client:
-        if job:
-            code = each(job, lambda one: _sentence(client.delete(f"/jobs/{one}")["message"]), "cancel job")
-        else:
-            code = each(campaigns, lambda one: _act(client, one, action, verbose=verbose), f"{verb} campaign")
+    client = connect()
+    if job:
+        code = each(job, lambda one: _sentence(client.delete(f"/jobs/{one}")["message"]), "cancel job")
+    else:
+        code = each(campaigns, lambda one: _act(client, one, action, verbose=verbose), f"{verb} campaign")
     sys.exit(code)
 
 

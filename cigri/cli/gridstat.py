@@ -52,19 +52,19 @@ def gridstat(
         raise click.UsageError(f"two campaigns are given: {campaign} and {identifier}")
     campaign = campaign or identifier
     _check(campaign, job, full=full, offset=offset, events=events, jdl=jdl, stream=stream)
-    with connect() as client:
-        if job:
-            _job(client, job, stream, dump=dump, pretty=pretty)
-        elif campaign is None:
-            _list(client, username, header=not headerless, dump=dump, pretty=pretty)
-        elif jdl or dump:
-            part = "/jdl" if jdl else "/events" if events else "/jobs" if full else ""
-            page = {"offset": offset} if part == "/jobs" else {}
-            _copy(client.body(f"/campaigns/{campaign}{part}", **page, pretty="true" if pretty or jdl else None))
-        elif events:
-            _events(client, campaign)
-        else:
-            _campaign(client, campaign, full=full, offset=offset or 0)
+    client = connect()
+    if job:
+        _job(client, job, stream, dump=dump, pretty=pretty)
+    elif campaign is None:
+        _list(client, username, header=not headerless, dump=dump, pretty=pretty)
+    elif jdl or dump:
+        part = "/jdl" if jdl else "/events" if events else "/jobs" if full else ""
+        page = {"offset": offset} if part == "/jobs" else {}
+        _copy(client.body(f"/campaigns/{campaign}{part}", **page, pretty="true" if pretty or jdl else None))
+    elif events:
+        _events(client, campaign)
+    else:
+        _campaign(client, campaign, full=full, offset=offset or 0)
 
 
 def _check(

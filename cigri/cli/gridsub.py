@@ -60,14 +60,14 @@ def gridsub(
     _check(jdls, tasks, campaign, dry_run=dry_run, wait=wait)
     submitted: list[str] = []
     code = 0
-    with connect() as client:
-        sender = Sender(client, details=details, pretty=pretty)
-        for name, text in jdls:
-            code |= sender.attempt(name, partial(sender.submit, text, dry_run=dry_run), submitted)
-        for name, text in tasks:
-            code |= sender.attempt(name, partial(sender.add, str(campaign), text), submitted)
-        if wait:
-            code = waiting.wait(client, list(dict.fromkeys(submitted))) or code
+    client = connect()
+    sender = Sender(client, details=details, pretty=pretty)
+    for name, text in jdls:
+        code |= sender.attempt(name, partial(sender.submit, text, dry_run=dry_run), submitted)
+    for name, text in tasks:
+        code |= sender.attempt(name, partial(sender.add, str(campaign), text), submitted)
+    if wait:
+        code = waiting.wait(client, list(dict.fromkeys(submitted))) or code
     sys.exit(code)
 
 
