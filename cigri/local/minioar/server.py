@@ -50,6 +50,7 @@ class Link:
         self.engine = engine
         self.writer: asyncio.StreamWriter | None = None
         self.broken = asyncio.Event()
+        self.listener: asyncio.Task[None]
         self.keeper: subprocess.Popen[bytes] | None = None
         engine.send = self.send
 
@@ -60,20 +61,23 @@ class Link:
 
     async def connect(self) -> None:
         """Reach the keeper of this folder, starting one if need be, and learn what it runs."""
-        for attempt in range(200):
+        for _ in range(200):
+            writer = None
             try:
-                reader, self.writer = await asyncio.open_unix_connection(socket_path(self.folder), limit=1 << 24)
-            except OSError:
-                if attempt % 50 == 0:
-                    self._start()
-                await asyncio.sleep(0.05)
-                continue
-            hello = await reader.readline()
+                place = socket_path(self.folder)
+                reader, writer = await asyncio.open_unix_connection(place, limit=1 << 24)
+                hello = await reader.readline()
+            except OSError:  # none is there, or one that was dying
+                hello = b""
             if hello.startswith(b"hello"):
+                self.writer = writer  # not sooner: what the keeper was told before is what it said hello with
                 self.engine.reconcile({int(word) for word in hello.split()[1:]})
                 self.listener = asyncio.create_task(self._listen(reader))
                 return
-            self.writer.close()
+            if writer is not None:
+                writer.close()
+            self._start()
+            await asyncio.sleep(0.05)
         raise CigriError(f"no keeper of jobs could be started in {self.folder}")
 
     async def follow(self) -> None:
@@ -191,7 +195,8 @@ async def _work(engine: Engine, link: Link, settings: Settings) -> None:
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), settings.round)
-        if follower.done():
-            await follower
+        for task in (follower, link.listener):
+            if task.done():  # a fault, or for the listener the end of the keeper
+                task.result()
         engine.round()
     follower.cancel()
