@@ -159,8 +159,10 @@ def test_spoilt_replies(cluster: Minioar) -> None:
     set_faults(cluster, {"on": "*", "kind": "wedged"})
     assert requests.get(f"{cluster.url}/jobs?limit=1", timeout=10).status_code == 500
     assert requests.get(f"{cluster.url}/", timeout=10).status_code == 200
-    assert requests.delete(f"{cluster.url}/minioar/faults", timeout=10).json() == {"struck": {"wedged": 2}}
+    assert requests.delete(f"{cluster.url}/jobs/1", timeout=10).json()["exit_status"] == 7
+    assert requests.delete(f"{cluster.url}/minioar/faults", timeout=10).json() == {"struck": {"wedged": 3}}
     assert requests.get(f"{cluster.url}/jobs?limit=1", timeout=10).status_code == 200
+    assert "FRAG_JOB_REQUEST" not in [event["type"] for event in job(cluster, 1)["events"]]
     assert (
         requests.post(f"{cluster.url}/minioar/faults", json=[{"on": "*", "kind": "x"}], timeout=10).status_code == 422
     )

@@ -14,7 +14,8 @@ A rule is {"on": "POST /jobs" | "GET" | "*", "kind": ..., "when": "before" | "af
     empty         200 with the body {}
     half_array    only the first half of an array is taken, and 500 answered
     hold_corpse   the jobs are taken, but stay in Hold, and 500 answered
-    wedged        500, as everything of OAR3 that needs its broken database session
+    wedged        as OAR3 with a broken database session: 500 for jobs and resources, and jobs to be deleted
+                  "do not exist"
 """
 
 from __future__ import annotations

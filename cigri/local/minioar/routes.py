@@ -82,6 +82,10 @@ def _number(word: str, place: list[object]) -> int:
         raise Refusal(422, [fault]) from error
 
 
+def _absent(job: int) -> str:
+    return f"#WARNING: Cannot frag {job} ; Job does not exist. -3\n"
+
+
 def _stamped(**shape: object) -> Reply:
     return as_json(shape | {"api_timestamp": time.time(), "api_timezone": "UTC"})
 
@@ -300,13 +304,22 @@ class Routes:
         text = f"Deleting the job = {number} ...\n"
         row = self.engine.store.row(number)
         if row is None:
-            return text + f"#WARNING: Cannot frag {number} ; Job does not exist. -3\n", 7, []
+            return text + _absent(number), 7, []
         if user not in (row["user"], "oar", "root"):
             return text + f"#ERROR: Cannot frag {number} ; You are not the right user. -1\n", 1, []
         if row["frag"]:
             return text + f"#WARNING: Cannot frag {number} ; This job was already killed. -2\n", 6, []
         self.engine.frag(row, user)
         return text, 0, [number]
+
+    def deny_job(self, asked: Request) -> Reply | None:
+        """What a wedged OAR3 says to the deletion of any job: that there is none. None: it is not about a job."""
+        found = re.fullmatch(r"/jobs/(\d+)", asked.path)
+        if found is None:
+            return None
+        number = int(found[1])
+        text = f"Deleting the job = {number} ...\n" + _absent(number)
+        return as_json({"id": number, "cmd_output": text, "exit_status": 7})
 
     def hold(self, asked: Request, job: str) -> Reply:
         number = _number(job, ["path", "job_id"])
