@@ -18,6 +18,7 @@ CREATE TABLE grid (
     id                text NOT NULL CHECK (id ~ '^[0-9a-f]{8}$'),
     system_identifier bigint NOT NULL,
     timeline          integer NOT NULL,
+    recovered_at      timestamptz, -- `gridadmin db recovered`: no submission to a cluster that was not swept since
     created_at        timestamptz NOT NULL DEFAULT now()
 );
 
@@ -68,7 +69,8 @@ CREATE TABLE cluster_status (
     stress_at       timestamptz,
     slowest_submission double precision NOT NULL DEFAULT 0, -- seconds, the slowest answer to a submission seen
     completion_rate double precision NOT NULL DEFAULT 0,    -- jobs of ours ending per second, smoothed
-    followed_at     timestamptz
+    followed_at     timestamptz,
+    swept_at        timestamptz
 );
 
 CREATE TABLE campaigns (

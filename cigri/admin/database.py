@@ -63,6 +63,23 @@ def check(grid: Grid) -> None:
     click.echo(f"database {grid.settings.database_name}: the books balance")
 
 
+@db.command()
+@click.pass_obj
+def recovered(grid: Grid) -> None:
+    """Say that the database was restored from a backup or promoted, and may be used again.
+
+    Numbers that may have been given out after the backup are skipped; each cluster gets jobs again when nikita
+    has swept it, deleting the jobs of this grid that the database does not know.
+    """
+    from cigri.db import grid as identity
+    from cigri.db.engine import notify
+
+    with grid.transaction() as session:
+        identity.recovered(session)
+        notify(session, "clusters")
+    click.echo(f"database {grid.settings.database_name}: recovered; clusters are used again once they are swept")
+
+
 def _has_schema(grid: Grid) -> bool:
     import psycopg
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func
 
 from cigri.clusters.base import RemoteState
 from cigri.config import Settings
@@ -16,7 +16,7 @@ from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
 from cigri.daemons.sites import Site, Sites, is_ours
 from cigri.daemons.sweeping import sweep
-from cigri.db import clusters, events, kills, strays
+from cigri.db import clusters, events, grid, kills, strays
 from cigri.db.engine import notify
 from cigri.db.kills import Doomed, KillReason
 from cigri.errors import ClusterError, ConfigError
@@ -110,12 +110,13 @@ class Nikita(Daemon):
     def _sweep(self, site: Site) -> int:
         with self.transaction() as session:
             soon = strays.expected(session, site.id, self.settings.request_arrival_window)
-        if not self._turn("sweep", site.id, SWEEP_PERIOD if soon else LONG_SWEEP_PERIOD):
+            at_once = grid.unswept(session, site.id)
+        if not self._turn("sweep", site.id, 0 if at_once else SWEEP_PERIOD if soon else LONG_SWEEP_PERIOD):
             return 0
-        found = sweep(site)
-        if found:
-            with self.transaction() as session:
-                notify(session, "jobs")
+        found = sweep(site, everybody=at_once)
+        with self.transaction() as session:
+            clusters.note(session, site.id, swept_at=func.now())
+            notify(session, "jobs" if found else "allowances")
         return found
 
     def _turn(self, what: str, which: int, period: float) -> bool:

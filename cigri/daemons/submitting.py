@@ -37,7 +37,7 @@ class Submitter:
         with site.transaction() as session:
             granted = allowances.granted(session, site.id)
             self._grid_id = self._grid_id or grid.grid_id(session)
-            if not granted or self._hold(grid.replaced(session)):
+            if not granted or self._hold(grid.held(session, site.id)):
                 return 0
         # The cluster's own time before the request: where a look-up begins to search.
         clock = site.cluster.clock()
@@ -55,11 +55,14 @@ class Submitter:
                 sent += len(claimed.lines)
         return sent
 
-    def _hold(self, replaced: bool) -> bool:
-        if replaced and not self._held:
-            log.error("the database was restored or promoted: nothing is submitted until `gridadmin db recovered`")
-        self._held = replaced
-        return replaced
+    def _hold(self, held: bool) -> bool:
+        if held and not self._held:
+            log.error(
+                "the database was restored or promoted: nothing is submitted until `gridadmin db recovered` was"
+                " called and the cluster was swept"
+            )
+        self._held = held
+        return held
 
     def _claim(self, site: Site, campaign_id: int, clock: float, limit: int) -> Claimed | None:
         name = names.make(self._grid_id, campaign_id, os.urandom(names.RANDOM_BYTES))

@@ -19,11 +19,14 @@ log = logging.getLogger(__name__)
 HISTORY = 86400.0  # seconds: logins that submitted within this time are swept
 
 
-def sweep(site: Site) -> int:
-    """Look at all jobs of the grid that the cluster shows; how many were not as they should be."""
+def sweep(site: Site, *, everybody: bool = False) -> int:
+    """Look at all jobs of the grid that the cluster shows; how many were not as they should be.
+
+    `everybody`: those of users who have not submitted lately, too.
+    """
     with site.transaction() as session:
         prefix = names.prefix(grid.grid_id(session))
-        logins = strays.logins(session, site.id, HISTORY)
+        logins = strays.logins(session, site.id, None if everybody else HISTORY)
     found = 0
     since = site.cluster.clock() - site.settings.request_arrival_window - LOOK_BACK
     for login in logins:

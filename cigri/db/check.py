@@ -25,9 +25,11 @@ _RULES = (
     """SELECT format('task %s is active and has no live job', t.id) FROM tasks t
        WHERE t.state = 'active' AND NOT EXISTS
          (SELECT FROM jobs j WHERE j.task_id = t.id AND j.state NOT IN ('terminated', 'event'))""",
-    """SELECT format('job %s is live, its task %s is %s', j.id, t.id, t.state) FROM jobs j JOIN tasks t ON t.id = j.task_id
+    """SELECT format('job %s is live, its task %s is %s', j.id, t.id, t.state)
+       FROM jobs j JOIN tasks t ON t.id = j.task_id
        WHERE j.state NOT IN ('terminated', 'event') AND t.state IN ('pending', 'failed')""",
-    """SELECT format('job %s succeeded, its task %s is %s', j.id, t.id, t.state) FROM jobs j JOIN tasks t ON t.id = j.task_id
+    """SELECT format('job %s succeeded, its task %s is %s', j.id, t.id, t.state)
+       FROM jobs j JOIN tasks t ON t.id = j.task_id
        WHERE j.state = 'terminated' AND t.state <> 'done'""",
     """SELECT format('job %s is being sent, its submission %s is %s', j.id, s.name, s.state)
        FROM jobs j JOIN submissions s ON s.id = j.submission_id WHERE j.state = 'launching' AND s.state <> 'sending'""",

@@ -96,10 +96,11 @@ def expected(session: Session, cluster_id: int, window: float) -> bool:
     return bool(session.scalar(select(query)))
 
 
-def logins(session: Session, cluster_id: int, window: float) -> Sequence[str]:
-    """The logins that submitted to the cluster in this time (seconds), or still have jobs there."""
-    since = func.now() - timedelta(seconds=window)
-    recent = select(Submission.login).where(Submission.cluster_id == cluster_id, Submission.sent_at > since)
+def logins(session: Session, cluster_id: int, window: float | None) -> Sequence[str]:
+    """The logins that submitted to the cluster in this time (seconds; None: ever), or still have jobs there."""
+    recent = select(Submission.login).where(Submission.cluster_id == cluster_id)
+    if window is not None:
+        recent = recent.where(Submission.sent_at > func.now() - timedelta(seconds=window))
     live = (
         select(Submission.login)
         .join(Job, Job.submission_id == Submission.id)

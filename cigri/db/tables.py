@@ -58,6 +58,7 @@ class Grid(Table):
     id: Mapped[str]
     system_identifier: Mapped[int] = mapped_column(BigInteger)
     timeline: Mapped[int]
+    recovered_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = _default()
 
 
@@ -109,6 +110,7 @@ class ClusterStatus(Table):
     slowest_submission: Mapped[float] = _default()
     completion_rate: Mapped[float] = _default()
     followed_at: Mapped[datetime | None]
+    swept_at: Mapped[datetime | None]
 
 
 class Campaign(Table):
