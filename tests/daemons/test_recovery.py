@@ -35,8 +35,9 @@ def test_a_replaced_database_holds_submissions_until_it_is_recovered_and_swept(g
         # Alice submitted before the backup: nikita looks where the grid's users are.
         session.execute(
             text(
-                "INSERT INTO submissions (name, campaign_id, cluster_id, login, url_generation, state, size,"
-                " remote_clock, settled_at) SELECT 'old', :campaign, id, 'alice', 1, 'settled', 1, 1, now() FROM clusters"
+                "INSERT INTO submissions"
+                " (name, campaign_id, cluster_id, login, url_generation, state, size, remote_clock, settled_at)"
+                " SELECT 'old', :campaign, id, 'alice', 1, 'settled', 1, 1, now() FROM clusters"
             ),
             {"campaign": campaign},
         )
