@@ -87,8 +87,8 @@ class LookAgain:
     why: str
 
 
-# OAR 2.5 writes "(new id = 39)", OAR3 "Resubmiting job 1 => ((0, ''), 2) (due to ...)".
-_NEW_ID = re.compile(r"new id = (\d+)|=> *\(\(0, ''\), *(\d+)\)|=> *(\d+)")
+# OAR 2.5 writes "(new id = 39)"; OAR3 "Resubmiting job 1 => ((0, ''), 2) (due to ...)" or "(new id = ((0, ''), 2)".
+_NEW_ID = re.compile(r"(?:new id =|=>) *(?:\(\(0, ''\), *)?(\d+)")
 _RESUBMISSION = "RESUBMIT_JOB_AUTOMATICALLY"
 # Faults of a node or of the launch: OAR starts such jobs again by itself.
 NODE_FAULTS = frozenset(
@@ -128,7 +128,7 @@ def follower(signs: tuple[Sign, ...]) -> int | None:
     """The id under which the cluster says that it started the job again."""
     for sign in signs:
         if sign.kind == _RESUBMISSION and (found := _NEW_ID.search(sign.description)):
-            return int(next(group for group in found.groups() if group))
+            return int(found[1])
     return None
 
 

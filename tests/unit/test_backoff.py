@@ -1,0 +1,32 @@
+"""Delays before the next start of something that keeps dying."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cigri.core.backoff import CALM, FIRST_DELAY, LONGEST_DELAY, Restart, restart
+
+deaths = st.integers(0, 10**6)
+short_lives = st.floats(0, CALM, exclude_max=True)
+
+
+def test_delays_double_up_to_the_longest():
+    delays, died = [], 0
+    for _ in range(10):
+        again = restart(died, 0.1)
+        died = again.deaths
+        delays.append(again.delay)
+    assert delays[:4] == [0.5, 1.0, 2.0, 4.0] and delays[-1] == LONGEST_DELAY
+
+
+@given(deaths, short_lives)
+def test_delays_grow_and_are_bounded(count, lived):
+    one, next_one = restart(count, lived), restart(count + 1, lived)
+    assert FIRST_DELAY <= one.delay <= next_one.delay <= LONGEST_DELAY
+    assert one.deaths == count + 1
+
+
+@given(deaths, st.floats(CALM, 1e9))
+def test_a_calm_life_forgives(count, lived):
+    assert restart(count, lived) == Restart(FIRST_DELAY, 1)
