@@ -78,25 +78,26 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def test_up_work_down_and_up_again(folder: Path) -> None:
-    grid = folder / "grid"
+    grid, results = folder / "grid", folder / "results"
+    results.mkdir()
     local("up", "--dir", str(grid), "--cluster", "a=2", "--cluster", "b=1", "--set", "STDERR_TAIL=7")
     assert stat.S_IMODE(grid.stat().st_mode) == 0o700
     assert stat.S_IMODE((grid / "tokens" / "a").stat().st_mode) == 0o600
     assert 'STDERR_TAIL = "7"' in (grid / "cigri.conf").read_text()
     shown = local("status", "--dir", str(grid))
     assert len(re.findall(r" running ", shown)) == 5
-    using(grid, "gridadmin", "cluster", "test", "a")
-    settings = {"exec_file": "mkdir", "exec_directory": str(folder)}
-    jdl = json.dumps({"name": "x", "nb_jobs": 6, "clusters": {"a": settings, "b": settings}})
+    settings = {"exec_file": "sleep 0.3; mkdir", "exec_directory": str(results)}  # a second success is impossible
+    jdl = json.dumps({"name": "x", "nb_jobs": 24, "clusters": {"a": settings, "b": settings}})
     campaign = using(grid, "gridsub", "-j", jdl).split("CAMPAIGN_ID=")[1].split()[0]
-    assert processes.until(lambda: "6/6 (100%)" in using(grid, "gridstat", "-c", campaign), 60, 0.5)
-    assert len([place for place in folder.iterdir() if place.is_dir() and place != grid]) == 6
+    assert processes.until(lambda: any(results.glob("[0-9]*")), 30, 0.1)
     assert "up" in local("up", "--dir", str(grid))
     local("down", "--dir", str(grid))
-    assert processes_of(grid) == []
+    assert processes_of(folder) == []
     assert len(re.findall(r" stopped ", local("status", "--dir", str(grid), expected=3))) == 5
     local("up", "--dir", str(grid))
-    assert "6/6 (100%)" in using(grid, "gridstat", "-c", campaign)
+    assert processes.until(lambda: "24/24 (100%)" in using(grid, "gridstat", "-c", campaign), 60, 1)
+    assert len(list(results.glob("[0-9]*"))) == 24
+    using(grid, "gridadmin", "db", "check")
 
 
 def test_bad_words_are_refused_and_leave_nothing_running(folder: Path) -> None:
