@@ -20,7 +20,7 @@ from cigri.errors import InvalidJDL
 
 log = logging.getLogger(__name__)
 
-SHOWN = 20  # faults of a campaign that a message tells
+SHOWN = 40  # faults of a campaign that a message tells
 
 
 class ApiError(Exception):
@@ -28,7 +28,7 @@ class ApiError(Exception):
 
     def __init__(self, status: int, message: str, *, title: str = "", **more: Any) -> None:
         self.status = status
-        self.title = title or HTTPStatus(status).phrase
+        self.title = title or _title(status)
         self.message = message
         self.more = more
         super().__init__(message)
@@ -36,7 +36,7 @@ class ApiError(Exception):
 
 def not_found(what: str) -> ApiError:
     """The thing is not there."""
-    return ApiError(404, what, title="Not found")
+    return ApiError(404, what)
 
 
 def forbidden(why: str) -> ApiError:
@@ -86,9 +86,7 @@ def register(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def _framework(request: Request, error: HTTPException) -> Response:
-        return answer(
-            request, error.status_code, HTTPStatus(error.status_code).phrase, sentence(request, error), error.headers
-        )
+        return answer(request, error.status_code, _title(error.status_code), sentence(request, error), error.headers)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> Response:
@@ -118,6 +116,10 @@ async def database(request: Request, error: Exception) -> Response:
     log.error("%s %s: the database cannot be used: %s", request.method, request.url.path, error)
     message = "The grid's database cannot be reached now: nothing was done, try again in a minute"
     return answer(request, 503, "Service Unavailable", message, {"Retry-After": "30"})
+
+
+def _title(status: int) -> str:
+    return "Not found" if status == 404 else HTTPStatus(status).phrase  # the original's spelling
 
 
 def sentence(request: Request, error: HTTPException) -> str:

@@ -7,21 +7,23 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import uvicorn
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, text
 
 from cigri.api.app import create_app
 from cigri.api.server import server_config, tcp_socket, unix_socket
 from cigri.client import UnixConnection
 from cigri.config import Address, Settings
-from cigri.db.engine import transaction
+from cigri.db.engine import create_engine, transaction
 from cigri.db.tables import Cluster
+from cigri.local.postgres import EmbeddedPostgres
 
 
 @dataclass(frozen=True)
@@ -83,48 +85,60 @@ class Api:
         return int(answer.json()["id"])
 
 
+@pytest.fixture(scope="session")
+def engine(postgres: EmbeddedPostgres, template: Any) -> Iterator[Engine]:
+    """One database for all tests here: each finds it empty (see `clusters`)."""
+    with psycopg.connect(postgres.conninfo, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE test_api TEMPLATE {template.name}")
+    engine = create_engine(replace(template, name="test_api").url)
+    yield engine
+    engine.dispose()
+
+
 @pytest.fixture
 def clusters(engine: Engine) -> dict[str, int]:
-    """Two clusters that nothing asks."""
+    """An empty grid but for two clusters that nothing asks."""
     names = ("tiger", "lion")
     rows = [{"name": name, "api_url": f"http://{name}", "api_auth_type": "none", "batch": "oar3"} for name in names]
     with transaction(engine) as session:
+        session.execute(text("TRUNCATE clusters, campaigns, events RESTART IDENTITY CASCADE"))
         ids = session.scalars(insert(Cluster).returning(Cluster.id, sort_by_parameter_order=True), rows).all()
     return dict(zip(names, ids, strict=True))
 
 
-@pytest.fixture
-def settings() -> Settings:
-    return Settings(api_trusted_addresses=("127.0.0.1",), api_administrators=("root", "boss"))
+SETTINGS = Settings(api_trusted_addresses=("127.0.0.1",), api_administrators=("root", "boss"))
 
 
-Start = Callable[..., Api]
-
-
-@pytest.fixture
-def start(engine: Engine, tmp_path: Path, settings: Settings) -> Iterator[Start]:
-    """Start servers, with other settings where the test wants them; all are stopped at its end."""
-    running: list[tuple[uvicorn.Server, threading.Thread, list[Any]]] = []
-
-    def begin(**changes: Any) -> Api:
-        path = str(tmp_path / f"api{len(running)}.sock")
-        places = [unix_socket(path), tcp_socket(Address("127.0.0.1", 0))]
-        sockets = [place.__enter__() for place in places]
-        server = uvicorn.Server(server_config(create_app(replace(settings, **changes), engine)))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=sockets)))
+@contextmanager
+def running(settings: Settings, engine: Engine, folder: Path) -> Iterator[Api]:
+    """A server for the time of the block."""
+    path = str(folder / "api.sock")
+    with unix_socket(path) as local, tcp_socket(Address("127.0.0.1", 0)) as remote:
+        server = uvicorn.Server(server_config(create_app(settings, engine)))
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[local, remote])))
         thread.start()
-        running.append((server, thread, places))
-        return Api(path, sockets[1].getsockname()[1])
-
-    yield begin
-    for server, thread, places in running:
-        server.should_exit = True
-        thread.join(20)
-        for place in places:
-            place.__exit__(None, None, None)
-        assert not thread.is_alive()
+        try:
+            yield Api(path, remote.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join(20)
+    assert not thread.is_alive()
 
 
 @pytest.fixture
-def api(start: Start, clusters: dict[str, int]) -> Api:
-    return start()
+def start(engine: Engine, clusters: dict[str, int], tmp_path: Path) -> Iterator[Callable[..., Api]]:
+    """Start a server with other settings; it is stopped at the end of the test."""
+    with ExitStack() as stack:
+        yield lambda **changes: stack.enter_context(running(replace(SETTINGS, **changes), engine, tmp_path))
+
+
+@pytest.fixture(scope="session")
+def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with running(SETTINGS, engine, tmp_path_factory.mktemp("api")) as api:
+        yield api
+
+
+@pytest.fixture
+def api(server: Api, clusters: dict[str, int]) -> Api:
+    """A server on an empty grid."""
+    return server

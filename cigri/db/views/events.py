@@ -24,7 +24,12 @@ class EventView:
 
 
 def _events(*conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-    return select(Event, Cluster.name).select_from(Event).outerjoin(Cluster, Cluster.id == Event.cluster_id).where(*conditions)
+    return (
+        select(Event, Cluster.name)
+        .select_from(Event)
+        .outerjoin(Cluster, Cluster.id == Event.cluster_id)
+        .where(*conditions)
+    )
 
 
 def _page(session: Session, limit: int, offset: int, *conditions: ColumnElement[bool]) -> tuple[list[EventView], int]:
