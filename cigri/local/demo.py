@@ -22,6 +22,7 @@ TASKS = 200
 TASK = 'echo "task $1 on $(cat "$OAR_NODEFILE")"; sleep 0.$((RANDOM % 5))'
 PATIENCE = 600.0
 BAR = 40
+LOG_LINES = 30
 
 
 class Screen:
@@ -112,7 +113,7 @@ class Demo:
                     break
             if time.monotonic() > end:
                 self.screen.over()
-                raise CigriError(f"the campaign has not ended in {PATIENCE:.0f} s; see {self.grid.layout.folder}/log")
+                raise CigriError(f"the campaign has not ended in {PATIENCE:.0f} s")
             time.sleep(0.3)
         self.screen.over()
         return record
@@ -129,6 +130,14 @@ class Demo:
     def _take_down(self) -> None:
         self.grid.down()
         self.screen.say("The grid is down again.")
+
+    def tell_logs(self) -> None:
+        """Say what the grid said last: its logs go with the folder."""
+        for name in ("almighty", "api"):
+            log = self.grid.layout.log(name)
+            if log.exists():
+                lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+                self.screen.say("\n".join([f"--- the end of {log.name}", *lines]))
 
     def clean(self) -> None:
         """Leave nothing behind, whatever happened."""
@@ -147,7 +156,13 @@ def demonstrate() -> int:
     previous = signal.signal(signal.SIGTERM, leave)
     demo = Demo(Path(tempfile.mkdtemp(prefix="cigri-demo-")))
     try:
-        return 0 if demo.run() else 1
+        if demo.run():
+            return 0
+        demo.tell_logs()
+        return 1
+    except CigriError:
+        demo.tell_logs()
+        raise
     except KeyboardInterrupt:
         demo.screen.say("\ninterrupted: everything is taken down")
         return 130

@@ -138,13 +138,33 @@ class LocalGrid:
 
     def _down(self, plan: Plan) -> None:
         self.server.stop()
+        orphans = self._duty_holders()
         self.daemons.stop()
+        for mark in orphans:
+            processes.stop(mark)
         for name, cluster in plan.clusters.items():
             self.minioar(name, cluster).stop()
             sockets.forget(self.layout.cluster(name))
         self.postgres.stop()
         sockets.forget(self.layout.database)
         sockets.forget(self.layout.folder)
+
+    def _duty_holders(self) -> list[str]:
+        """What names the daemons at work: they outlive an almighty that was killed."""
+        if self.postgres.running() is None:
+            return []
+        try:
+            with self._database() as connection:
+                pids = [row[0] for row in connection.execute("SELECT pid FROM duties")]
+        except psycopg.Error:  # a grid that never came up
+            return []
+        return [processes.mark(pid) for pid in pids if self._is_ours(pid)]
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return os.path.samefile(f"/proc/{pid}/cwd", self.layout.folder)
+        except OSError:
+            return False
 
     def _write_configuration(self, plan: Plan) -> None:
         database = {

@@ -90,6 +90,7 @@ def test_up_work_down_and_up_again(folder: Path) -> None:
     jdl = json.dumps({"name": "x", "nb_jobs": 24, "clusters": {"a": settings, "b": settings}})
     campaign = using(grid, "gridsub", "-j", jdl).split("CAMPAIGN_ID=")[1].split()[0]
     assert processes.until(lambda: any(results.glob("[0-9]*")), 30, 0.1)
+    os.kill(int((grid / "run" / "almighty").read_text().split()[0]), signal.SIGKILL)
     assert "up" in local("up", "--dir", str(grid))
     local("down", "--dir", str(grid))
     assert processes_of(folder) == []
