@@ -52,13 +52,10 @@ class Grid:
         self.settings = dataclasses.replace(Settings(), **FAST)
         self._url = url
         self._daemons: dict[str, Daemon] = {}
-        self._engines: list[Engine] = []
 
     def daemon(self, name: str, make: Callable[[Settings, Engine], Daemon]) -> Any:
         if name not in self._daemons:
-            engine = create_engine(self._url, application=name)
-            self._engines.append(engine)
-            self._daemons[name] = make(self.settings, engine)
+            self._daemons[name] = make(self.settings, create_engine(self._url, application=name))
             assert self._daemons[name].duty.acquire()
         return self._daemons[name]
 
@@ -84,13 +81,13 @@ class Grid:
 
     def forget(self, name: str) -> None:
         """The daemon dies: what it remembered is gone, its duty is free."""
-        self._daemons.pop(name).close()
+        daemon = self._daemons.pop(name)
+        daemon.close()
+        daemon.engine.dispose()
 
     def close(self) -> None:
         for name in list(self._daemons):
             self.forget(name)
-        for engine in self._engines:
-            engine.dispose()
 
     def knob(self, path: str, body: object = None, method: str = "POST") -> Any:
         reply = requests.request(method, f"{self.minioar.url}/minioar/{path}", json=body, timeout=10)
