@@ -24,6 +24,7 @@ from cigri.errors import DutyLost
 
 log = logging.getLogger(__name__)
 
+SUPERVISOR = "CIGRI_ALMIGHTY"  # in a daemon's environment: the pid of the almighty that started it
 STANDBY_PERIOD = 1.0
 LONGEST_BACKOFF = 10.0
 # The database is away or undid a transaction for others' sake: everything is tried again, whole.
@@ -71,7 +72,7 @@ class Daemon(ABC):
         wakeup = Wakeup(self.engine, self.topics)
         trouble = _Trouble(self.name)
         try:
-            while not signals.stop and not signals.reload:
+            while not signals.stop and not signals.reload and not _orphaned():
                 began = time.monotonic()
                 try:
                     working = self.duty.held or self._take_over()
@@ -134,6 +135,12 @@ def _passing(error: DBAPIError) -> bool:
     if isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated:
         return True
     return getattr(error.orig, "sqlstate", None) in _PASSING
+
+
+def _orphaned() -> bool:
+    """Whether the almighty that started this process is gone: the next one starts daemons of its own."""
+    supervisor = os.environ.get(SUPERVISOR)
+    return supervisor is not None and os.getppid() != int(supervisor)
 
 
 def again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cigri.core.backoff import restart
+from cigri.daemons.base import SUPERVISOR
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +76,12 @@ class Children:
                 waits.append(wait)
                 continue
             child.started = time.monotonic()
-            child.process = subprocess.Popen(child.command, stdin=subprocess.DEVNULL, start_new_session=True)
+            child.process = subprocess.Popen(
+                child.command,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, SUPERVISOR: str(os.getpid())},
+            )
             log.info("%s started, pid %d", child.name, child.process.pid)
         return min(waits)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -16,7 +17,7 @@ from cigri.core.settling import Sighting
 from cigri.core.shell import job_key
 from cigri.daemons.base import Daemon
 from cigri.db import tables
-from cigri.db.locks import ClusterLock
+from cigri.db.locks import LockSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,9 @@ class Sites:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
-        self._known: dict[int, tuple[ClusterSettings, Cluster, ClusterLock]] = {}
+        # One connection for the locks of all clusters: a daemon asks one at a time.
+        self._locks = LockSession(daemon.engine)
+        self._known: dict[int, tuple[ClusterSettings, Cluster]] = {}
 
     def site(self, record: tables.Cluster) -> Site:
         """The site of a declared cluster. Raises ConfigError when it cannot be reached as it is declared."""
@@ -60,17 +63,14 @@ class Sites:
         )
 
     def close(self) -> None:
-        """Give the connections of the clusters' locks back."""
-        while self._known:
-            self._known.popitem()[1][2].close()
+        """Give the connection of the clusters' locks back."""
+        self._locks.close()
 
-    def _connect(self, cluster_id: int, settings: ClusterSettings) -> tuple[ClusterSettings, Cluster, ClusterLock]:
-        if cluster_id in self._known:
-            self._known.pop(cluster_id)[2].close()
-        lock = ClusterLock(self._daemon.engine, cluster_id)
+    def _connect(self, cluster_id: int, settings: ClusterSettings) -> tuple[ClusterSettings, Cluster]:
         timeout = self._daemon.settings.rest_queries_timeout
+        lock = partial(self._locks.hold, cluster_id)
         client = connect(settings, timeout=timeout, lock=lock, guard=self._daemon.duty.guard)
-        self._known[cluster_id] = (settings, client, lock)
+        self._known[cluster_id] = (settings, client)
         return self._known[cluster_id]
 
 

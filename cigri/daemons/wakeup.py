@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 import psycopg
@@ -27,9 +28,12 @@ class Wakeup:
         except DBAPIError:
             signals.wait(min(seconds, 1.0))
             return False
-        if self._heard(listener):
-            return True
-        return bool(signals.wait(seconds, [listener.fileno()])) and self._heard(listener)
+        until = time.monotonic() + seconds
+        while not self._heard(listener):
+            left = until - time.monotonic()
+            if left <= 0 or signals.stop or signals.reload or not signals.wait(left, [listener.fileno()]):
+                return False
+        return True
 
     def close(self) -> None:
         if self._connection is not None:

@@ -7,7 +7,7 @@ perhaps on two hosts.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -21,26 +21,33 @@ class ClusterBusy(CigriError):
     """Somebody else keeps the cluster busy: try again later."""
 
 
-class ClusterLock:
-    """The lock of one cluster, on one plain connection outside any transaction.
+_TAKE = text("SELECT pg_advisory_lock(:space, :cluster)")
+_GIVE_BACK = text("SELECT pg_advisory_unlock(:space, :cluster)")
 
-    `wait`: seconds to wait for it at most, then ClusterBusy; None: for ever. Not for use by several threads.
+
+class LockSession:
+    """One plain connection outside any transaction, on which the locks of clusters are held, one at a time.
+
+    `wait`: seconds to wait for a lock at most, then ClusterBusy; None: for ever. Not for use by several threads.
     """
 
-    def __init__(self, engine: Engine, cluster_id: int, *, wait: float | None = None) -> None:
+    def __init__(self, engine: Engine, *, wait: float | None = None) -> None:
         self._engine = engine
-        self._cluster_id = cluster_id
         self._wait = wait
         self._connection: Connection | None = None
 
     @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Hold the lock for the block."""
-        connection = self._take()
+    def hold(self, cluster_id: int) -> Iterator[None]:
+        """Hold the lock of the cluster for the block."""
+        which = {"space": _SPACE, "cluster": cluster_id}
+        connection = self._take(which)
         try:
             yield
         finally:
-            self._give_back(connection)
+            try:
+                connection.execute(_GIVE_BACK, which)
+            except DBAPIError:
+                self.close()  # the lock went with the connection
 
     def close(self) -> None:
         """Give the connection back."""
@@ -49,14 +56,10 @@ class ClusterLock:
             self._connection.close()
             self._connection = None
 
-    def _take(self) -> Connection:
-        connection = self._connection or self._connect()
-        self._connection = connection
+    def _take(self, which: dict[str, int]) -> Connection:
+        connection = self._connection = self._connection or self._connect()
         try:
-            connection.execute(
-                text("SELECT pg_advisory_lock(:space, :cluster)"),
-                {"space": _SPACE, "cluster": self._cluster_id},
-            )
+            connection.execute(_TAKE, which)
         except OperationalError as error:
             self.close()
             if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
@@ -73,11 +76,18 @@ class ClusterLock:
         connection.execute(text("SELECT set_config('lock_timeout', :timeout, false)"), {"timeout": str(milliseconds)})
         return connection
 
-    def _give_back(self, connection: Connection) -> None:
-        try:
-            connection.execute(
-                text("SELECT pg_advisory_unlock(:space, :cluster)"),
-                {"space": _SPACE, "cluster": self._cluster_id},
-            )
-        except DBAPIError:
-            self.close()  # the lock went with the connection
+
+class ClusterLock:
+    """The lock of one cluster, on a session of its own."""
+
+    def __init__(self, engine: Engine, cluster_id: int, *, wait: float | None = None) -> None:
+        self._session = LockSession(engine, wait=wait)
+        self._cluster_id = cluster_id
+
+    def __call__(self) -> AbstractContextManager[None]:
+        """Hold the lock for a block. Raises ClusterBusy."""
+        return self._session.hold(self._cluster_id)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._session.close()
