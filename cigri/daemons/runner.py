@@ -69,15 +69,17 @@ class Runner(Daemon):
 
     def _work(self, site: Site) -> str:
         settled = ended = 0
-        if (elapsed := time.monotonic() - self._followed) >= self.settings.runner_min_cycle_duration:
+        whole = (elapsed := time.monotonic() - self._followed) >= self.settings.runner_min_cycle_duration
+        if whole:
             self._followed = time.monotonic()
             settled = self._settler.round(site)
             there, ended = self._follower.round(site, min(elapsed, 60.0))
             self._busy = there > 0
-            assert self._trouble is not None
-            self._trouble.over()
         sent = self._submitter.round(site) if site.enabled else 0
         self._busy = self._busy or sent > 0
+        # Without jobs to follow it is the submission alone that tells whether the cluster answers.
+        if whole and self._trouble is not None:
+            self._trouble.over()
         counts = (("submitted", sent), ("ended", ended), ("submissions looked up", settled))
         return ", ".join(f"{count} {what}" for what, count in counts if count)
 
