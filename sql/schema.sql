@@ -266,9 +266,11 @@ BEGIN
            coalesce(sum(n) FILTER (WHERE state = 'pending'), 0), coalesce(sum(n) FILTER (WHERE state = 'active'), 0),
            coalesce(sum(n) FILTER (WHERE state = 'done'), 0), coalesce(sum(n) FILTER (WHERE state = 'failed'), 0),
            coalesce(sum(n) FILTER (WHERE state = 'cancelled'), 0)
-    FROM (SELECT campaign_id, state, count(*) AS n FROM new_tasks GROUP BY 1, 2
-          UNION ALL SELECT campaign_id, state, -count(*) FROM old_tasks GROUP BY 1, 2) AS moved
-    GROUP BY campaign_id HAVING bool_or(n <> 0)
+    FROM (SELECT campaign_id, state, sum(n) AS n
+          FROM (SELECT campaign_id, state, 1 AS n FROM new_tasks
+                UNION ALL SELECT campaign_id, state, -1 FROM old_tasks) AS rows
+          GROUP BY 1, 2 HAVING sum(n) <> 0) AS moved
+    GROUP BY campaign_id
     ORDER BY campaign_id
     ON CONFLICT (campaign_id, writer) DO UPDATE SET
         pending = c.pending + excluded.pending, active = c.active + excluded.active, done = c.done + excluded.done,
