@@ -80,6 +80,7 @@ CREATE TABLE campaigns (
     state           campaign_state NOT NULL DEFAULT 'in_treatment',
     jdl             jsonb NOT NULL,  -- expanded: every cluster with every setting; tasks are in their own table
     total_tasks     integer NOT NULL CHECK (total_tasks >= 0),
+    round           integer NOT NULL DEFAULT 1,  -- tasks that come after an epilogue became due open a new one
     submission_time timestamptz NOT NULL DEFAULT now(),
     ended_at        timestamptz,
     CHECK ((ended_at IS NOT NULL) = (state IN ('cancelled', 'terminated')))
@@ -92,9 +93,16 @@ CREATE TABLE campaign_clusters (
     campaign_id integer NOT NULL REFERENCES campaigns ON DELETE CASCADE,
     cluster_id  integer NOT NULL REFERENCES clusters,
     max_jobs    integer CHECK (max_jobs > 0),
+    urgent      boolean NOT NULL DEFAULT false,        -- test mode: ahead of others
+    prologue    boolean NOT NULL DEFAULT false,        -- no task before it has ended with 0
+    epilogue    boolean NOT NULL DEFAULT false,
+    owes_epilogue boolean NOT NULL DEFAULT false,      -- something was begun there that the epilogue is to end
+    done        integer NOT NULL DEFAULT 0,            -- tasks that succeeded there ...
+    failed      integer NOT NULL DEFAULT 0,            -- ... and that were set aside there
     PRIMARY KEY (campaign_id, cluster_id)
 );
 CREATE INDEX campaign_clusters_of_cluster ON campaign_clusters (cluster_id, campaign_id);
+CREATE INDEX campaign_clusters_owing ON campaign_clusters (campaign_id) WHERE owes_epilogue;
 
 -- How many tasks of a campaign are in each state, so that a million tasks are as quick to count as ten. Each writer
 -- (a runner: its cluster's id; everybody else: 0) adds to a row of its own, so that writers never wait for each
@@ -118,6 +126,7 @@ CREATE TABLE tasks (
     returns     smallint NOT NULL DEFAULT 0,  -- submissions of it that were taken as absent, in a row
     walltimes   smallint NOT NULL DEFAULT 0,  -- tries killed by their walltime
     tries       smallint NOT NULL DEFAULT 0,  -- tries that count for a failure budget
+    not_before  timestamptz,                  -- it asked to be run again too soon, or failed: wait until then
     line        text NOT NULL                 -- the parameters; the first word is the task's name
 );
 CREATE INDEX tasks_pending ON tasks (campaign_id, priority DESC, id) WHERE state = 'pending';
@@ -227,6 +236,21 @@ CREATE INDEX jobs_of_submission ON jobs (submission_id);
 CREATE INDEX jobs_of_remote ON jobs (cluster_id, remote_id) WHERE remote_id IS NOT NULL;
 CREATE INDEX jobs_of_event ON jobs (event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX jobs_ended ON jobs (cluster_id, ended_at) WHERE ended_at IS NOT NULL;
+
+-- Prologues and epilogues: one row for each that became due. `due` wants a job, `active` has one.
+CREATE TYPE stage_state AS ENUM ('due', 'active', 'done', 'failed');
+CREATE TABLE stages (
+    campaign_id integer NOT NULL,
+    cluster_id  integer NOT NULL,
+    kind        job_kind NOT NULL CHECK (kind IN ('prologue', 'epilogue')),
+    round       integer NOT NULL,
+    state       stage_state NOT NULL DEFAULT 'due',
+    job_id      bigint REFERENCES jobs ON DELETE SET NULL,
+    PRIMARY KEY (campaign_id, cluster_id, kind, round),
+    FOREIGN KEY (campaign_id, cluster_id) REFERENCES campaign_clusters ON DELETE CASCADE
+);
+CREATE INDEX stages_open ON stages (campaign_id, cluster_id) WHERE state IN ('due', 'active');
+CREATE INDEX stages_of_job ON stages (job_id) WHERE job_id IS NOT NULL;
 
 -- How many tasks of a campaign a cluster may take now, and in which order; written by the metascheduler, used up by runners.
 CREATE TABLE allowances (

@@ -38,6 +38,13 @@ class JobKind(enum.StrEnum):
     EPILOGUE = "epilogue"
 
 
+class StageState(enum.StrEnum):
+    DUE = "due"
+    ACTIVE = "active"
+    DONE = "done"
+    FAILED = "failed"
+
+
 class SubmissionState(enum.StrEnum):
     SENDING = "sending"
     SETTLED = "settled"

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import FetchedValue
 
-from cigri.core.states import CampaignState, EventState, JobKind, JobState, SubmissionState, TaskState
+from cigri.core.states import CampaignState, EventState, JobKind, JobState, StageState, SubmissionState, TaskState
 
 
 class EventClass(enum.StrEnum):
@@ -37,6 +37,7 @@ class Table(DeclarativeBase):
         TaskState: _enum(TaskState, "task_state"),
         JobState: _enum(JobState, "job_state"),
         JobKind: _enum(JobKind, "job_kind"),
+        StageState: _enum(StageState, "stage_state"),
         SubmissionState: _enum(SubmissionState, "submission_state"),
         EventState: _enum(EventState, "event_state"),
         EventClass: _enum(EventClass, "event_class"),
@@ -121,6 +122,7 @@ class Campaign(Table):
     state: Mapped[CampaignState] = _default()
     jdl: Mapped[dict[str, Any]]
     total_tasks: Mapped[int]
+    round: Mapped[int] = _default()
     submission_time: Mapped[datetime] = _default()
     ended_at: Mapped[datetime | None]
 
@@ -130,6 +132,12 @@ class CampaignCluster(Table):
     campaign_id: Mapped[int] = mapped_column(primary_key=True)
     cluster_id: Mapped[int] = mapped_column(primary_key=True)
     max_jobs: Mapped[int | None]
+    urgent: Mapped[bool] = _default()
+    prologue: Mapped[bool] = _default()
+    epilogue: Mapped[bool] = _default()
+    owes_epilogue: Mapped[bool] = _default()
+    done: Mapped[int] = _default()
+    failed: Mapped[int] = _default()
 
 
 class CampaignCount(Table):
@@ -164,6 +172,7 @@ class Task(Table):
     returns: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
     walltimes: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
     tries: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
+    not_before: Mapped[datetime | None]
     line: Mapped[str]
 
 
@@ -239,6 +248,16 @@ class Job(Table):
     kill_next: Mapped[datetime | None]
     kill_tries: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
     ended_at: Mapped[datetime | None]
+
+
+class Stage(Table):
+    __tablename__ = "stages"
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[JobKind] = mapped_column(primary_key=True)
+    round: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[StageState] = _default()
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Allowance(Table):
