@@ -31,7 +31,7 @@ def known(session: Session, pairs: Collection[tuple[str, int | None]]) -> Mappin
     submissions = {row.name: row for row in session.scalars(select(Submission).where(Submission.name.in_(names)))}
     keys = [key for _, key in pairs if key is not None]
     jobs = {row.id: row for row in session.scalars(select(Job).where(Job.id.in_(keys)))}
-    tasks = {key: _task(submissions.get(name), jobs.get(key or 0), key) for name, key in pairs}
+    tasks = {(name, key): _task(submissions.get(name), jobs.get(key or 0), key) for name, key in pairs}
     wanted = {task_id for task_id in tasks.values() if task_id is not None}
     states = dict(session.execute(select(Task.id, Task.state).where(Task.id.in_(wanted))).all())
     found = {}
@@ -39,7 +39,7 @@ def known(session: Session, pairs: Collection[tuple[str, int | None]]) -> Mappin
         submission, job = submissions.get(name), jobs.get(key or 0)
         if job is not None and (submission is None or job.submission_id != submission.id):
             job = None
-        found[name, key] = _stray(submission, job, tasks[key], states)
+        found[name, key] = _stray(submission, job, tasks[name, key], states)
     return found
 
 
