@@ -83,12 +83,12 @@ def _check(
     wait: bool,
 ) -> None:
     """Refuse options that do not go together."""
-    if not jdls and not tasks:
-        raise click.UsageError("what? gridsub -f FILE for a JDL, or -c ID with -F or -J to add tasks to a campaign")
     if tasks and campaign is None:
         raise click.UsageError("-F and -J add tasks to a campaign: say which with -c ID")
     if campaign is not None and not tasks:
         raise click.UsageError("-c adds tasks to a campaign: give them with -F FILE or -J JSON")
+    if not jdls and not tasks:
+        raise click.UsageError("what? gridsub -f FILE for a JDL, or -c ID with -F or -J to add tasks to a campaign")
     if jdls and tasks:
         raise click.UsageError("either submit campaigns (-f, -j) or add tasks to one (-c with -F, -J)")
     if dry_run and tasks:

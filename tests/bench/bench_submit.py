@@ -1,6 +1,6 @@
 """gridsub of a million parameters: how long it takes, and what client and server use. Prints; asserts nothing.
 
-    python tests/bench/bench_submit.py [PARAMETERS]
+python tests/bench/bench_submit.py [PARAMETERS]
 """
 
 from __future__ import annotations
