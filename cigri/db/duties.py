@@ -27,9 +27,11 @@ STAMP_PERIOD = 3.0
 FRESHNESS = 5.0
 _SPACE = 0x44
 
+# FOR UPDATE waits for the transactions that were checked before; a mere update of the row, like a stamp, would not.
 _TAKE = text("""
+    WITH checked AS (SELECT epoch FROM duties WHERE name = :name FOR UPDATE)
     INSERT INTO duties AS d (name, epoch, host, pid, backend_pid, seen)
-    VALUES (:name, 1, :host, :pid, pg_backend_pid(), clock_timestamp())
+    SELECT :name, 1, :host, :pid, pg_backend_pid(), clock_timestamp() FROM (SELECT count(*) FROM checked) AS waited
     ON CONFLICT (name) DO UPDATE SET epoch = d.epoch + 1, host = excluded.host, pid = excluded.pid,
         backend_pid = excluded.backend_pid, seen = excluded.seen
     RETURNING epoch
@@ -98,8 +100,12 @@ class Duty:
             self._connection = None
 
     def check(self, session: Session) -> None:
-        """Make this transaction one of the holder's. Raises DutyLost when somebody else has taken the duty."""
-        epoch = session.scalar(select(Row.epoch).where(Row.name == self.name).with_for_update(read=True))
+        """Make this transaction one of the holder's. Raises DutyLost when somebody else has taken the duty.
+
+        A successor waits until the transaction has ended (FOR KEY SHARE); the holder's own stamps do not.
+        """
+        row = select(Row.epoch).where(Row.name == self.name)
+        epoch = session.scalar(row.with_for_update(read=True, key_share=True))
         if epoch != self.epoch or not self.held:
             raise DutyLost(f"duty {self.name}: somebody else has it now (epoch {epoch}, ours was {self.epoch})")
 

@@ -57,7 +57,7 @@ class Books:
     ) -> int:
         with self.transaction() as session:
             lines = [f"name{number} {number}" for number in range(tasks)]
-            wanted = dict.fromkeys(cluster_ids, max_jobs)
+            wanted = dict.fromkeys(cluster_ids, campaigns.Place(max_jobs))
             return campaigns.create(session, user, "sample", {"name": "sample"}, wanted, lines, tasks)
 
     def allow(self, cluster_id: int, campaign_id: int, tasks: int) -> None:

@@ -112,7 +112,7 @@ def test_added_tasks_are_counted(books):
 def test_a_declared_count_that_is_wrong_makes_no_campaign(books):
     cluster = books.cluster()
     with pytest.raises(campaigns.CountDiffers), books.transaction() as session:
-        campaigns.create(session, "alice", "short", {}, {cluster: None}, ["one"], 2)
+        campaigns.create(session, "alice", "short", {}, {cluster: campaigns.Place()}, ["one"], 2)
     with books.transaction() as session:
         tables = ("campaigns", "tasks", "campaign_counts")
         assert all(session.query(Table.metadata.tables[name]).count() == 0 for name in tables)
