@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import BigInteger, Enum, Identity, Interval, SmallInteger, Text
@@ -11,7 +12,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import FetchedValue
 
+from cigri.core.events import Severity
 from cigri.core.states import CampaignState, EventState, JobKind, JobState, StageState, SubmissionState, TaskState
+from cigri.core.telling import Channel
 
 
 class EventClass(enum.StrEnum):
@@ -41,6 +44,8 @@ class Table(DeclarativeBase):
         SubmissionState: _enum(SubmissionState, "submission_state"),
         EventState: _enum(EventState, "event_state"),
         EventClass: _enum(EventClass, "event_class"),
+        Channel: _enum(Channel, "subscription_type"),
+        Severity: _enum(Severity, "severity"),
     }
 
 
@@ -215,6 +220,37 @@ class Event(Table):
     probe_at: Mapped[datetime | None]
     probe_delay: Mapped[timedelta | None]
     notified_at: Mapped[datetime | None]
+    notified_count: Mapped[int] = _default()
+
+
+class Subscription(Table):
+    __tablename__ = "subscriptions"
+    id: Mapped[int] = _key()
+    grid_user: Mapped[str]
+    type: Mapped[Channel]
+    identity: Mapped[str]
+    severity: Mapped[Severity] = _default()
+    created_at: Mapped[datetime] = _default()
+
+
+class Notification(Table):
+    __tablename__ = "notifications"
+    id: Mapped[int] = _key(BigInteger)
+    subscription_id: Mapped[int]
+    message_id: Mapped[str]
+    subject: Mapped[str]
+    body: Mapped[str]
+    created_at: Mapped[datetime] = _default()
+    next_try: Mapped[datetime] = _default()
+    tries: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
+
+
+class ToldKind(Table):
+    __tablename__ = "told_kinds"
+    code: Mapped[str] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int | None] = mapped_column(primary_key=True)
+    cluster_id: Mapped[int | None] = mapped_column(primary_key=True)
+    told_at: Mapped[datetime]
 
 
 class Job(Table):
@@ -267,6 +303,26 @@ class Allowance(Table):
     tasks: Mapped[int]
     rank: Mapped[int]
     served_at: Mapped[datetime | None]
+
+
+class CampaignEnd(Table):
+    __tablename__ = "campaign_ends"
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    writer: Mapped[int] = mapped_column(primary_key=True)
+    outcome: Mapped[str] = mapped_column(primary_key=True)
+    jobs: Mapped[int] = mapped_column(BigInteger, server_default=FetchedValue())
+    timed: Mapped[int] = mapped_column(BigInteger, server_default=FetchedValue())
+    seconds: Mapped[Decimal] = _default()
+    squares: Mapped[Decimal] = _default()
+
+
+class CampaignMinute(Table):
+    __tablename__ = "campaign_minutes"
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    minute: Mapped[datetime] = mapped_column(primary_key=True)
+    writer: Mapped[int] = mapped_column(primary_key=True)
+    jobs: Mapped[int]
 
 
 class IdempotencyKey(Table):
