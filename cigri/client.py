@@ -76,6 +76,8 @@ class Client:
             try:
                 while piece := answer.read(BLOCK):
                     yield piece
+                if answer.length:  # read(n) does not complain of an early end
+                    raise http.client.IncompleteRead(b"", answer.length)
             except (http.client.HTTPException, OSError) as error:
                 raise ApiSilent(f"the answer of {self.place} was cut short: {_words(error)}") from error
 
@@ -91,7 +93,9 @@ class Client:
     def submit_text(self, text: str, *, dry_run: bool = False) -> Json:
         """A new campaign from a JDL as it stands."""
         query = {"dry_run": "true"} if dry_run else {}
-        return self._upload("/campaigns", query, lambda: iter([text.encode("utf-8", "surrogatepass")]), "application/json")
+        return self._upload(
+            "/campaigns", query, lambda: iter([text.encode("utf-8", "surrogatepass")]), "application/json"
+        )
 
     def add_tasks(self, campaign_id: str, lines: Callable[[], Iterable[str]]) -> Json:
         """More tasks for a campaign."""

@@ -65,8 +65,9 @@ def main() -> None:
             f'{{"name": "bench", "param_file": "{folder}/params", "clusters": {{"c": {{"exec_file": "run"}}}}}}'
         )
         (folder / "cigri.conf").write_text(
-            f'DATABASE_HOST = "{where["host"]}"\nDATABASE_PORT = "{where["port"]}"\nDATABASE_NAME = "{where["dbname"]}"\n'
-            f'DATABASE_USER_NAME = "{where["user"]}"\nDATABASE_SSL_MODE = "disable"\nAPI_SOCKET = "{folder}/api"\n'
+            f'DATABASE_HOST = "{where["host"]}"\nDATABASE_PORT = "{where["port"]}"\n'
+            f'DATABASE_NAME = "{where["dbname"]}"\nDATABASE_USER_NAME = "{where["user"]}"\n'
+            f'DATABASE_SSL_MODE = "disable"\nAPI_SOCKET = "{folder}/api"\n'
         )
         environ = {**os.environ, "CIGRICONFFILE": str(folder / "cigri.conf")}
         with subprocess.Popen([sys.executable, "-m", "cigri.api.server"], env=environ, cwd=TOP) as api:
