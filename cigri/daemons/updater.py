@@ -17,6 +17,7 @@ from cigri.daemons.process import main
 from cigri.daemons.sites import Site, Sites
 from cigri.db import clusters, events, upkeep
 from cigri.db.engine import notify
+from cigri.db.views import statistics
 from cigri.errors import ClusterError, ConfigError
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Updater(Daemon):
         if self._turn("upkeep", 0, UPKEEP_PERIOD):
             with self.transaction() as session:
                 upkeep.forget_old(session)
+                statistics.forget_minutes(session, self.settings.campaign_throughput_window)
         return ", ".join(said)
 
     def _each(self, cluster_id: int, name: str) -> str:

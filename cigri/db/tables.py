@@ -102,6 +102,29 @@ class Cluster(Table):
     created_at: Mapped[datetime] = _default()
 
 
+class UserMapping(Table):
+    __tablename__ = "users_mapping"
+    grid_login: Mapped[str] = mapped_column(primary_key=True)
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    cluster_login: Mapped[str | None]
+    token: Mapped[str | None]
+    token_login: Mapped[str | None]
+    expires_at: Mapped[datetime | None]
+    stored_at: Mapped[datetime | None]
+    renew_at: Mapped[datetime | None]
+    told_at: Mapped[datetime | None]
+
+
+class ApiToken(Table):
+    __tablename__ = "api_tokens"
+    id: Mapped[int] = _key()
+    grid_user: Mapped[str]
+    digest: Mapped[str]
+    created_at: Mapped[datetime] = _default()
+    expires_at: Mapped[datetime]
+    last_used_at: Mapped[datetime | None]
+
+
 class ClusterStatus(Table):
     __tablename__ = "cluster_status"
     cluster_id: Mapped[int] = mapped_column(primary_key=True)
