@@ -243,16 +243,17 @@ class Settings:
     log_file: str = key("STDERR", log_place, "Where the daemons log: a path, STDOUT or STDERR.")
     log_level: str = key("INFO", level, "Least level logged: DEBUG, INFO, WARN, ERROR or FATAL.")
     log_jobs: bool = key(False, truth, "Dumped the original's submissions; no effect here.", effect=False)
-    log_jobs_directory: str = key(
-        "", text, "Where the original dumped submissions; no effect here.", effect=False
+    log_jobs_directory: str = key("", text, "Where the original dumped submissions; no effect here.", effect=False)
+    token_key_file: str = key(
+        "/etc/cigri/token.key",
+        absolute,
+        "Key that encrypts the clusters' tokens and passwords; `gridadmin key create` makes it.",
     )
 
     default_job_resources: str = key(
         "/resource_id=1", filled, "OAR resources of a job whose JDL names none.", section="Jobs"
     )
-    default_job_walltime: str = key(
-        "01:00:00", walltime, "Walltime of a job whose JDL names none: h, h:mm or h:mm:ss."
-    )
+    default_job_walltime: str = key("01:00:00", walltime, "Walltime of a job whose JDL names none: h, h:mm or h:mm:ss.")
     remote_waiting_timeout: float = key(
         900.0, seconds(), "A job that waited this long on its cluster goes back into the bag; 0: never."
     )
@@ -269,9 +270,7 @@ class Settings:
     rest_queries_timeout: float = key(
         25.0, seconds(above=True), "How long a cluster's API may take to answer.", section="Clusters' APIs"
     )
-    rest_client_certificate_file: str = key(
-        "", absolute_or_none, "Certificate shown to clusters with auth type cert."
-    )
+    rest_client_certificate_file: str = key("", absolute_or_none, "Certificate shown to clusters with auth type cert.")
     rest_client_key_file: str = key("", absolute_or_none, "Its key.")
     rest_client_ca_file: str = key(
         "", absolute_or_none, "Authorities that sign the clusters' certificates; empty: the system's."
@@ -297,9 +296,7 @@ class Settings:
     runner_tap_increase_factor: float = key(
         1.5, number(1, above=True), "Growth of a tap's rate (tap policy).", effect=False
     )
-    runner_tap_increase_max: int = key(
-        100, whole(1), "Most that a tap's rate becomes (tap policy).", effect=False
-    )
+    runner_tap_increase_max: int = key(100, whole(1), "Most that a tap's rate becomes (tap policy).", effect=False)
     runner_tap_grace_period: float = key(
         60.0, seconds(), "How long a closed tap is waited for (tap policy).", effect=False
     )
@@ -344,9 +341,7 @@ class Settings:
     api_listen: Address | None = key(
         None, listening, "HOST:PORT on which the API server listens too, or none.", example="127.0.0.1:8000"
     )
-    api_header_username: str = key(
-        "X-Cigri-User", header, "Header in which a trusted proxy gives the caller's name."
-    )
+    api_header_username: str = key("X-Cigri-User", header, "Header in which a trusted proxy gives the caller's name.")
     api_trusted_users: tuple[str, ...] = key(
         (), names, "Accounts (over the socket) whose header is believed.", example="www-data"
     )
@@ -359,18 +354,44 @@ class Settings:
     api_private: bool = key(False, truth, "Whether only owners and administrators see a campaign.")
     api_max_body: int = key(512 << 20, size, "Largest request body: bytes, or with K, M, G.", example="512M")
 
-    notifications_smtp_server: str = key(
-        "", text, "SMTP server; empty: no mail.", section="Notifications", effect=False
+    notifications_smtp_server: str = key("", text, "SMTP server; empty: no mail.", section="Notifications")
+    notifications_smtp_port: int = key(25, whole(1, 65535), "Port of the SMTP server (587: starttls, 465: ssl).")
+    notifications_smtp_tls: str = key(
+        "none", one_of("none", "starttls", "ssl"), "Encryption of the connection to the SMTP server; it is verified."
     )
-    notifications_smtp_port: int = key(25, whole(1, 65535), "Port of the SMTP server.", effect=False)
-    notifications_smtp_from: str = key("", text, "Sender of the mails.", effect=False)
-    notifications_smtp_subject_tag: str = key(
-        "[CIGRI]", text, "Begins the subject of each mail.", effect=False
+    notifications_smtp_ca_file: str = key(
+        "", absolute_or_none, "Authorities that sign the SMTP server's certificate; empty: the system's."
     )
-    notifications_xmpp_server: str = key("", text, "XMPP server; empty: no XMPP.", effect=False)
-    notifications_xmpp_port: int = key(5222, whole(1, 65535), "Port of the XMPP server.", effect=False)
-    notifications_xmpp_identity: str = key("", text, "XMPP account of the grid.", effect=False)
-    notifications_xmpp_password: str = key("", text, "Its password.", secret=True, effect=False)
+    notifications_smtp_user: str = key("", text, "Login on the SMTP server, over TLS only; empty: none.")
+    notifications_smtp_password: str = key("", text, "Its password.", secret=True)
+    notifications_smtp_from: str = key("", text, "Sender of the mails; empty: cigri@ and this host's name.")
+    notifications_smtp_subject_tag: str = key("[CIGRI]", text, "Begins the subject of each mail.")
+    notifications_xmpp_server: str = key("", text, "XMPP server; empty: no XMPP (it needs the extra cigri[xmpp]).")
+    notifications_xmpp_port: int = key(5222, whole(1, 65535), "Port of the XMPP server.")
+    notifications_xmpp_identity: str = key("", text, "XMPP account of the grid.", example="cigri@jabber.example.org")
+    notifications_xmpp_password: str = key("", text, "Its password.", secret=True)
+    notifications_xmpp_ca_file: str = key(
+        "", absolute_or_none, "Authorities that sign the XMPP server's certificate; empty: the system's."
+    )
+    notifications_webhook_hosts: tuple[str, ...] = key(
+        (),
+        names,
+        "Hosts that webhooks may name (*.example.org: all below it), or none; empty: all but loopback and "
+        "link-local addresses.",
+        example="hooks.slack.com, mattermost.example.org",
+    )
+    notifications_gathering_delay: float = key(
+        30.0, seconds(), "How long alike events are gathered before the first of them is told."
+    )
+    notifications_digest_period: float = key(
+        86400.0, seconds(), "Least time between two messages about the same kind of event of a campaign or cluster."
+    )
+    notifications_reminder_period: float = key(
+        86400.0, seconds(), "How often the administrator is reminded of open blacklists; 0: never."
+    )
+    notifications_give_up: float = key(
+        432000.0, seconds(above=True), "A message that could not be delivered for so long is dropped, with a log line."
+    )
 
     grid_usage_update_period: float = key(
         60.0,
@@ -423,9 +444,7 @@ class ClientSettings:
     api_base: str = key("", base, "Path before all paths of the API, when a proxy stands in front.")
     api_ssl: bool = key(False, truth, "Whether to speak TLS.")
     api_verify_ssl: bool = key(True, verification, "Whether the server's certificate is verified.")
-    log_file: str = key(
-        "STDERR", log_place, "Where the commands log: a path, STDOUT or STDERR.", section="Logging"
-    )
+    log_file: str = key("STDERR", log_place, "Where the commands log: a path, STDOUT or STDERR.", section="Logging")
     log_level: str = key("WARNING", level, "Least level logged: DEBUG, INFO, WARN, ERROR or FATAL.")
 
 
@@ -560,8 +579,10 @@ def load(path: str | None = None, environ: Mapping[str, str] = os.environ) -> Se
     """
     path = path or environ.get("CIGRICONFFILE") or DAEMON_FILE
     reading = Reading(path, content_of(path), keys(Settings))
-    if reading.values.get("DATABASE_USER_PASSWORD") and os.stat(path).st_mode & stat.S_IROTH:
-        reading.notes.append(f"{path}: every user can read the database's password: chmod o= {path}")
+    kept = [name for name, value in reading.values.items() if name.endswith("PASSWORD") and value]
+    if kept and os.stat(path).st_mode & stat.S_IROTH:
+        whose = "the database's password" if "DATABASE_USER_PASSWORD" in kept else "the passwords in it"
+        reading.notes.append(f"{path}: every user can read {whose}: chmod o= {path}")
     return build(Settings, reading)
 
 
