@@ -205,6 +205,7 @@ CREATE TABLE events (
     date_closed timestamptz,
     probe_at    timestamptz,                  -- when to see whether it has healed, for those that heal by themselves
     probe_delay interval,
+    grid_user   text,                         -- whom it concerns, where no campaign says so
     notified_at timestamptz,                  -- when it was told (or found to be of no interest to anybody)
     notified_count integer NOT NULL DEFAULT 0, -- its count then
     CHECK ((state = 'closed') = (date_closed IS NOT NULL))
@@ -289,7 +290,7 @@ CREATE TABLE jobs (
     CHECK ((kind = 'task') = (task_id IS NOT NULL)),
     CHECK ((ended_at IS NOT NULL) = (state IN ('terminated', 'event'))),
     CHECK (state IN ('to_launch', 'launching', 'terminated', 'event') OR remote_id IS NOT NULL),
-    CHECK (state = 'to_launch' OR submission_id IS NOT NULL),
+    CHECK (state IN ('to_launch', 'event') OR submission_id IS NOT NULL),
     CHECK ((kill_reason IS NULL) = (kill_at IS NULL))
 );
 CREATE UNIQUE INDEX jobs_one_live_per_task ON jobs (task_id) WHERE state NOT IN ('terminated', 'event');

@@ -18,9 +18,9 @@ MESSAGE_LENGTH = 4000
 
 _RECORD = text("""
     INSERT INTO events (class, code, state, date_closed, campaign_id, cluster_id, job_id, last_job_id, count, alike,
-                        parent, message, probe_at, probe_delay)
+                        parent, message, grid_user, probe_at, probe_delay)
     VALUES (CAST(:class AS event_class), :code, CAST(:state AS event_state), CASE WHEN :passing THEN now() END,
-            :campaign_id, :cluster_id, :job_id, :last_job_id, :count, :alike, :parent, :message,
+            :campaign_id, :cluster_id, :job_id, :last_job_id, :count, :alike, :parent, :message, :grid_user,
             now() + CAST(:probe_delay AS interval), CAST(:probe_delay AS interval))
     ON CONFLICT (class, code, coalesce(campaign_id, 0), coalesce(cluster_id, 0), coalesce(parent, 0), alike)
         WHERE state = 'open'
@@ -43,6 +43,7 @@ class News:
     count: int = 1
     alike: str = ""
     probe_delay: timedelta | None = None
+    grid_user: str | None = None  # whom it concerns, where no campaign says so
 
 
 def record(session: Session, news: News) -> int:
@@ -86,6 +87,7 @@ def _insert(
         "parent": parent,
         "message": news.message[:MESSAGE_LENGTH].replace("\0", "\ufffd"),
         "probe_delay": probe,
+        "grid_user": news.grid_user,
     }
     return int(session.execute(_RECORD, values).scalar_one())
 
@@ -137,7 +139,7 @@ def due_probes(session: Session, cluster_id: int) -> list[Event]:
 
 def put_off(session: Session, event_ids: Sequence[int]) -> None:
     """Look again after twice the delay, at most 10 minutes: for ever, until it heals."""
-    longer = func.least(Event.probe_delay * 2, MAX_PROBE_DELAY)
+    longer = func.least(Event.probe_delay + Event.probe_delay, MAX_PROBE_DELAY)
     session.execute(
         update(Event)
         .where(Event.id.in_(event_ids))

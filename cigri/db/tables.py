@@ -242,6 +242,7 @@ class Event(Table):
     date_closed: Mapped[datetime | None]
     probe_at: Mapped[datetime | None]
     probe_delay: Mapped[timedelta | None]
+    grid_user: Mapped[str | None]
     notified_at: Mapped[datetime | None]
     notified_count: Mapped[int] = _default()
 
