@@ -71,10 +71,13 @@ MEANINGS: dict[str, Meaning] = {
     "RUNNER_SUBMIT_WEDGED": _submission(Heals.AFTER_DELAY),
     "RUNNER_SUBMIT_TOO_LARGE": _submission(),
     "RUNNER_SUBMIT_PERMISSION_DENIED": _submission(),
+    "RUNNER_SUBMIT_TOKEN_NOT_FOUND": _submission(),
     # A task that failed is set aside until its owner closes the event, with or without resubmission.
     "EXIT_ERROR": _failure(),
     "WORKING_DIRECTORY_ERROR": _failure(),
     "UNKNOWN_ERROR": _failure(),
+    "PROLOG_EXIT_ERROR": _submission(),
+    "EPILOG_EXIT_ERROR": Meaning(Scope.CAMPAIGN, Severity.HIGH),
     "USER_FRAG": _failure(),
     "TOO_MANY_RESUBMIT": _failure(),
     "JOB_LOST": _failure(),
@@ -94,6 +97,7 @@ MEANINGS: dict[str, Meaning] = {
     "ALMIGHTY_TERMINATING": _told(Scope.LOG),
     "NEW_CAMPAIGN": _told(),
     "FINISHED_CAMPAIGN": _told(),
+    "TOKEN_EXPIRES_SOON": _told(severity=Severity.HIGH),
 }
 
 
