@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from cigri.core import jdl_values, shell
+from cigri.core.states import JobKind
 from cigri.core.walltime import Walltime
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ class ClusterJob:
     )
     type: str = setting(
         jdl_values.campaign_type,
-        "best-effort: the jobs give way to those of the cluster's own users.",
+        "best-effort: the jobs give way to those of the cluster's own users; normal: they do not (not for everybody).",
         default="best-effort",
     )
     cluster_job_type: tuple[str, ...] = setting(
@@ -71,19 +72,19 @@ class ClusterJob:
         default=False,
     )
     prologue: tuple[str, ...] = setting(
-        jdl_values.shell_lines, "Shell lines run once per cluster before the tasks.", default=(), refused=LATER
+        jdl_values.shell_lines, "Shell lines run once per cluster before the tasks.", default=()
     )
     epilogue: tuple[str, ...] = setting(
-        jdl_values.shell_lines, "Shell lines run once per cluster after the tasks.", default=(), refused=LATER
+        jdl_values.shell_lines, "Shell lines run once per cluster after the tasks.", default=()
     )
     prologue_walltime: Walltime | None = optional(
-        jdl_values.duration_or_none, "Walltime of the prologue.", refused=LATER
+        jdl_values.duration_or_none, "Walltime of the prologue; walltime by default."
     )
     epilogue_walltime: Walltime | None = optional(
-        jdl_values.duration_or_none, "Walltime of the epilogue.", refused=LATER
+        jdl_values.duration_or_none, "Walltime of the epilogue; walltime by default."
     )
     test_mode: bool = setting(
-        jdl_values.truth, "One job at a time, ahead of other campaigns.", default=False, refused=LATER
+        jdl_values.truth, "One job at a time on each cluster, not best-effort, ahead of other campaigns.", default=False
     )
     temporal_grouping: bool = setting(
         jdl_values.truth, "Several short tasks in one OAR job.", default=False, refused=LATER
@@ -104,7 +105,21 @@ class ClusterJob:
     @property
     def types(self) -> tuple[str, ...]:
         """The OAR types of its jobs."""
-        return ("besteffort", *self.cluster_job_type) if self.type == "best-effort" else self.cluster_job_type
+        best_effort = self.type == "best-effort" and not self.test_mode
+        return ("besteffort", *self.cluster_job_type) if best_effort else self.cluster_job_type
+
+    def stage(self, kind: JobKind) -> ClusterJob:
+        """The job of the prologue or epilogue: one resource, not best-effort, in the home directory."""
+        prologue = kind is JobKind.PROLOGUE
+        lines = self.prologue if prologue else self.epilogue
+        return dataclasses.replace(
+            self,
+            exec_file="\n".join(lines).replace("{OAR_JOB_ID}", "$OAR_JOB_ID"),
+            exec_directory="$HOME",
+            resources="/resource_id=1",
+            walltime=(self.prologue_walltime if prologue else self.epilogue_walltime) or self.walltime,
+            type="normal",
+        )
 
     def command(self, campaign_id: int) -> str:
         """The command before each line of parameters, with its macros expanded."""

@@ -125,10 +125,10 @@ def campaign_type(value: object) -> str:
     if word in ("best-effort", "besteffort", "best_effort"):
         return "best-effort"
     if word == "normal":
-        raise ValueError("normal jobs come in a later version, with admission rules; for now all are best-effort")
+        return word
     if word in ("semi-best-effort", "nightly"):
         raise ValueError(f"{word} does not exist here, nor did it ever work; use best-effort")
-    raise ValueError("must be best-effort")
+    raise ValueError("must be best-effort or normal")
 
 
 def oar_types(value: object) -> tuple[str, ...]:

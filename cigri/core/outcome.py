@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from cigri.core.exit_status import describe
-from cigri.core.states import JobState, TaskState
+from cigri.core.states import JobKind, JobState, TaskState
 
 
 class Outcome(enum.StrEnum):
@@ -221,6 +221,17 @@ def _by_mark(end: Ended, reason: str) -> Verdict:
     if reason in ("refused", "surplus"):
         return _back(Outcome(reason), "", "", priority=10)
     return _failed(Outcome.DELETED, "USER_FRAG", "deleted on request", "request")
+
+
+def of_stage(verdict: Verdict, kind: JobKind) -> Verdict:
+    """What the end of a prologue's or epilogue's job means: it runs again only when it was not its own fault."""
+    if verdict.outcome in (Outcome.SUCCESS, Outcome.CANCELLED):
+        return verdict
+    if verdict.outcome in (Outcome.PREEMPTED, Outcome.SITE, Outcome.QUEUED) and verdict.task is TaskState.PENDING:
+        return verdict
+    code = "PROLOG_EXIT_ERROR" if kind is JobKind.PROLOGUE else "EPILOG_EXIT_ERROR"
+    message = f"the {kind.value}: {verdict.message}"
+    return Verdict(verdict.outcome, JobState.EVENT, TaskState.FAILED, code, message, alike=verdict.alike)
 
 
 def lost(*, last_seen_waiting: bool) -> Verdict:

@@ -18,6 +18,7 @@ class Backlog:
     live: int  # its jobs on this cluster
     max_jobs: int | None = None
     served: float = 0.0
+    urgent: bool = False  # in test mode: served before all others
 
     @property
     def room(self) -> int:
@@ -34,13 +35,19 @@ class Grant:
 
 
 def share(backlogs: Sequence[Backlog], jobs: int) -> list[Grant]:
-    """Deal `jobs` places out, one at a time, to the user with the fewest jobs on the cluster, and of that user's
-    campaigns to the one with the fewest; among equals to who was served longest ago.
+    """Deal `jobs` places out, campaigns in test mode first; the grants come in the order in which they are to be used.
 
-    So no campaign with room is passed over twice by another of the same user, nor a user by another user,
-    while the other has more jobs there; and with fewer places than campaigns they take turns. The grants come in
-    the order in which they are to be used.
+    One place at a time goes to the user with the fewest jobs on the cluster, and of that user's campaigns to the
+    one with the fewest; among equals to who was served longest ago. So no campaign with room is passed over twice
+    by another of the same user, nor a user by another user, while the other has more jobs there; and with fewer
+    places than campaigns they take turns.
     """
+    urgent = _deal([backlog for backlog in backlogs if backlog.urgent], jobs)
+    left = jobs - sum(grant.tasks for grant in urgent)
+    return urgent + _deal([backlog for backlog in backlogs if not backlog.urgent], left)
+
+
+def _deal(backlogs: Sequence[Backlog], jobs: int) -> list[Grant]:
     hungry = [backlog for backlog in backlogs if backlog.room > 0]
     campaigns: dict[str, list[tuple[int, float, int]]] = defaultdict(list)
     for backlog in hungry:

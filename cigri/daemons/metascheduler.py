@@ -12,7 +12,7 @@ from cigri.config import Settings
 from cigri.core import control, scheduling
 from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
-from cigri.db import allowances, endings
+from cigri.db import allowances, endings, stages
 from cigri.db.engine import notify
 
 
@@ -25,11 +25,20 @@ class Metascheduler(Daemon):
 
     def cycle(self) -> str:
         """Deal out what the clusters can take, then see which campaigns are over."""
+        self._stage()
         allowed = self._allow()
         ended = self._close()
         said = [f"{allowed} tasks allowed"] if allowed else []
         said += [f"campaigns ended: {', '.join(map(str, ended))}"] if ended else []
         return ", ".join(said)
+
+    def _stage(self) -> None:
+        """Open the prologues and epilogues that are due, each with a job for its cluster's runner."""
+        with self.transaction() as session:
+            dropped = stages.drop_cancelled(session)
+            opened = stages.open_prologues(session) + stages.open_epilogues(session)
+            if stages.launch_due(session) or opened or dropped:
+                notify(session, "allowances")
 
     def _allow(self) -> int:
         """Replace the allowances; how many tasks are allowed now, 0 when nobody may take anything new."""

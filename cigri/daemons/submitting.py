@@ -10,9 +10,10 @@ from datetime import timedelta
 from cigri.clusters.base import RemoteJob, Submission
 from cigri.core import jdl, names
 from cigri.core.shell import array_command, command_line
+from cigri.core.states import JobKind
 from cigri.daemons.settling import adopt
 from cigri.daemons.sites import Site
-from cigri.db import allowances, events, grid, submissions
+from cigri.db import allowances, events, grid, stages, submissions
 from cigri.db.engine import notify
 from cigri.db.kills import KillReason, mark_jobs
 from cigri.db.submissions import Claimed, Unsettled
@@ -37,13 +38,19 @@ class Submitter:
         with site.transaction() as session:
             granted = allowances.granted(session, site.id)
             self._grid_id = self._grid_id or grid.grid_id(session)
-            if not granted or self._hold(grid.held(session, site.id)):
+            launches = stages.to_launch(session, site.id)
+            if not (granted or launches) or self._hold(grid.held(session, site.id)):
                 return 0
         # The cluster's own time before the request: where a look-up begins to search.
         clock = site.cluster.clock()
         site.cluster.check_health()
         until = time.monotonic() + LONGEST_ROUND
         sent = 0
+        for job_id, campaign_id in launches:
+            claimed = self._claim_stage(site, job_id, campaign_id, clock)
+            if claimed is not None and not self._send(site, claimed):
+                return sent
+            sent += claimed is not None
         for campaign_id, tasks in granted:
             while tasks > 0 and time.monotonic() < until:
                 claimed = self._claim(site, campaign_id, clock, min(tasks, site.chunk))
@@ -63,6 +70,18 @@ class Submitter:
             )
         self._held = held
         return held
+
+    def _claim_stage(self, site: Site, job_id: int, campaign_id: int, clock: float) -> Claimed | None:
+        name = names.make(self._grid_id, campaign_id, os.urandom(names.RANDOM_BYTES))
+        with site.transaction() as session:
+            return submissions.claim_stage(
+                session,
+                job_id=job_id,
+                cluster_id=site.id,
+                url_generation=site.url_generation,
+                name=name,
+                remote_clock=clock,
+            )
 
     def _claim(self, site: Site, campaign_id: int, clock: float, limit: int) -> Claimed | None:
         name = names.make(self._grid_id, campaign_id, os.urandom(names.RANDOM_BYTES))
@@ -140,6 +159,8 @@ class Submitter:
 def build(site: Site, claimed: Claimed) -> Submission:
     """The request for claimed tasks."""
     job = jdl.stored(claimed.jdl).clusters[site.name]
+    if claimed.kind is not JobKind.TASK:
+        job = job.stage(claimed.kind)
     command = job.command(claimed.campaign_id)
     return Submission(
         name=claimed.name,

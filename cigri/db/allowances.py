@@ -15,6 +15,7 @@ from cigri.core.scheduling import Backlog, Grant
 from cigri.core.states import LIVE, CampaignState, JobState
 from cigri.db.arrays import rows
 from cigri.db.events import blacklisted
+from cigri.db.stages import ready
 from cigri.db.tables import Allowance, Campaign, CampaignCluster, CampaignCount, Cluster, ClusterStatus, Job
 
 _NO_SYNC = {"synchronize_session": False}
@@ -89,6 +90,7 @@ def _backlogs(session: Session, cluster_ids: Sequence[int]) -> Mapping[int, list
             func.coalesce(jobs.c.live, 0, type_=Integer()),
             pair.max_jobs,
             func.coalesce(func.extract("epoch", Allowance.served_at), 0),
+            pair.urgent,
         )
         .join(Campaign, Campaign.id == pair.campaign_id)
         .join(pending, pending.c.campaign_id == Campaign.id)
@@ -98,12 +100,13 @@ def _backlogs(session: Session, cluster_ids: Sequence[int]) -> Mapping[int, list
             pair.cluster_id.in_(cluster_ids),
             Campaign.state == CampaignState.IN_TREATMENT,
             ~blacklisted(pair.cluster_id, pair.campaign_id),
+            ready(),
         )
         .order_by(pair.cluster_id, Campaign.id)
     )
     found: dict[int, list[Backlog]] = defaultdict(list)
-    for cluster_id, campaign_id, user, left, live, max_jobs, served in session.execute(query):
-        found[cluster_id].append(Backlog(campaign_id, user, left, live, max_jobs, float(served)))
+    for cluster_id, campaign_id, user, left, live, max_jobs, served, urgent in session.execute(query):
+        found[cluster_id].append(Backlog(campaign_id, user, left, live, max_jobs, float(served), urgent))
     return found
 
 

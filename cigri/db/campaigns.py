@@ -7,7 +7,7 @@ claims (FOR SHARE), closing and every other change, but not new rows that refer 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from psycopg import Connection as Driver
@@ -15,7 +15,7 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from cigri.core.states import UNFINISHED, CampaignState, TaskState
-from cigri.db import events, kills
+from cigri.db import events, kills, stages
 from cigri.db.engine import notify
 from cigri.db.tables import Campaign, CampaignCluster, IdempotencyKey, Task
 from cigri.errors import CigriError
@@ -44,6 +44,16 @@ class CountDiffers(CigriError):
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """What a campaign is to be like on one cluster (see campaign_clusters)."""
+
+    max_jobs: int | None = None
+    urgent: bool = False
+    prologue: bool = False
+    epilogue: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Key:
     """What makes a request that is sent twice one: the client's word for it, and a digest of what it asks."""
 
@@ -56,11 +66,11 @@ def create(
     user: str,
     name: str,
     jdl: Mapping[str, Any],
-    clusters: Mapping[int, int | None],
+    clusters: Mapping[int, Place],
     lines: Iterable[str],
     total: int,
 ) -> int:
-    """A new campaign with these tasks; its id. `clusters`: their ids, and max_jobs there.
+    """A new campaign with these tasks; its id. `clusters`: their ids, and what it is to be like there.
 
     Nobody sees it before the transaction has ended. Raises CountDiffers unless there are `total` lines.
     """
@@ -68,7 +78,7 @@ def create(
     campaign_id = session.execute(insert(Campaign).values(values).returning(Campaign.id)).scalar_one()
     session.execute(
         insert(CampaignCluster),
-        [{"campaign_id": campaign_id, "cluster_id": key, "max_jobs": most} for key, most in clusters.items()],
+        [{"campaign_id": campaign_id, "cluster_id": key, **asdict(place)} for key, place in clusters.items()],
     )
     _copy_tasks(session, campaign_id, lines, total)
     events.record(session, events.News("NEW_CAMPAIGN", f"{name}: {total} tasks", campaign_id=campaign_id))
@@ -83,10 +93,17 @@ def add_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: i
         raise WrongState(campaign_id, campaign.state, "added to")
     _copy_tasks(session, campaign_id, lines, total)
     campaign.total_tasks += total
-    if campaign.state is CampaignState.TERMINATED and total:
-        campaign.state, campaign.ended_at = CampaignState.IN_TREATMENT, None
+    if total:
+        reopen(session, campaign)
     session.flush()
     notify(session, "campaigns")
+
+
+def reopen(session: Session, campaign: Campaign) -> None:
+    """The campaign (locked) has tasks left again: one that had terminated runs, in a new round if need be."""
+    if campaign.state is CampaignState.TERMINATED:
+        campaign.state, campaign.ended_at = CampaignState.IN_TREATMENT, None
+    stages.begin_round(session, campaign)
 
 
 def _copy_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: int) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from cigri.core.states import LIVE, CampaignState
-from cigri.db import events
+from cigri.db import events, stages
 from cigri.db.tables import Campaign, CampaignCount, Job
 
 
@@ -38,4 +38,4 @@ def _finished() -> tuple[ColumnElement[bool], ...]:
         .scalar_subquery()
     )
     live = select(Job.id).where(Job.campaign_id == Campaign.id, Job.state.in_(LIVE)).exists()
-    return (Campaign.state == CampaignState.IN_TREATMENT, left == 0, ~live)
+    return (Campaign.state == CampaignState.IN_TREATMENT, left == 0, ~live, ~stages.unfinished())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,9 +12,9 @@ from sqlalchemy import BigInteger, Integer, Row, SmallInteger, String, case, del
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
 from sqlalchemy.orm import Session
 
-from cigri.core.outcome import Outcome, Verdict
-from cigri.core.states import FINAL, FOLLOWED, JOB_MOVES, CampaignState, JobState, TaskState
-from cigri.db import events
+from cigri.core.outcome import Outcome, Verdict, of_stage
+from cigri.core.states import FINAL, FOLLOWED, JOB_MOVES, CampaignState, JobKind, JobState, StageState, TaskState
+from cigri.db import events, stages
 from cigri.db.arrays import rows
 from cigri.db.tables import Campaign, Job, Submission, Task
 from cigri.errors import CigriError
@@ -178,11 +179,16 @@ def finish(session: Session, cluster_id: int, ends: Sequence[End]) -> set[int]:
     by_id = {end.job_id: end for end in ends}
     campaigns = _lock_campaigns(session, by_id)
     live = _lock_live(session, by_id)
+    for job in live:
+        if job.kind is not JobKind.TASK:
+            end = by_id[job.id]
+            by_id[job.id] = dataclasses.replace(end, verdict=of_stage(end.verdict, job.kind))
     told = _record_events(session, cluster_id, live, by_id)
     if not live:
         return set()
     _end_jobs(session, [by_id[job.id] for job in live], told)
     _place_tasks(session, live, by_id, campaigns)
+    stages.ended(session, [(job.id, _STAGES[by_id[job.id].verdict.task]) for job in live if job.task_id is None])
     return {job.id for job in live}
 
 
@@ -195,9 +201,9 @@ def _lock_campaigns(session: Session, job_ids: Iterable[int]) -> dict[int, Campa
     return dict(session.execute(query).all())
 
 
-def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Row[int, int | None, int]]:
+def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Row[int, int | None, int, JobKind]]:
     query = (
-        select(Job.id, Job.task_id, Job.campaign_id)
+        select(Job.id, Job.task_id, Job.campaign_id, Job.kind)
         .where(Job.id.in_(job_ids), Job.state.not_in(FINAL))
         .order_by(Job.id)
         .with_for_update()
@@ -206,7 +212,7 @@ def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Row[int, in
 
 
 def _record_events(
-    session: Session, cluster_id: int, live: Sequence[Row[int, int | None, int]], by_id: dict[int, End]
+    session: Session, cluster_id: int, live: Sequence[Row[int, int | None, int, JobKind]], by_id: dict[int, End]
 ) -> dict[int, int]:
     """Record one event for all alike ends of a campaign; the event of each job that has one."""
     alike: dict[tuple[int, str, str], list[int]] = defaultdict(list)
@@ -270,7 +276,7 @@ def _end_jobs(session: Session, ends: Sequence[End], told: dict[int, int]) -> No
 
 def _place_tasks(
     session: Session,
-    live: Sequence[Row[int, int | None, int]],
+    live: Sequence[Row[int, int | None, int, JobKind]],
     by_id: dict[int, End],
     campaigns: dict[int, CampaignState],
 ) -> None:
@@ -301,6 +307,14 @@ def _place_tasks(
             events.record(session, events.News("DUPLICATE_RUN", message, job.campaign_id, job_id=job.id))
 
 
+_STAGES = {
+    TaskState.DONE: StageState.DONE,
+    TaskState.PENDING: StageState.DUE,
+    TaskState.FAILED: StageState.FAILED,
+    TaskState.CANCELLED: StageState.FAILED,
+}
+
+
 def _place(verdict: Verdict, cancelled: bool) -> TaskState:
     if cancelled and verdict.task is TaskState.PENDING:
         return TaskState.CANCELLED
@@ -315,6 +329,8 @@ def give_back(session: Session, submission_id: int, *, counted: bool) -> list[in
     """
     lost = select(Job.id).where(Job.submission_id == submission_id, Job.state == JobState.LAUNCHING)
     campaigns = _lock_campaigns(session, session.scalars(lost).all())
+    ours = session.scalars(lost.where(Job.kind != JobKind.TASK)).all()
+    stages.ended(session, [(job_id, StageState.DUE) for job_id in ours])
     gone = (
         delete(Job)
         .where(Job.submission_id == submission_id, Job.state == JobState.LAUNCHING)

@@ -10,11 +10,11 @@ from sqlalchemy import BigInteger, Integer, func, insert, literal, select, updat
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from cigri.core.states import CampaignState, JobState, SubmissionState, TaskState
-from cigri.db import events
+from cigri.core.states import CampaignState, JobKind, JobState, StageState, SubmissionState, TaskState
+from cigri.db import events, stages
 from cigri.db.arrays import rows
 from cigri.db.jobs import give_back
-from cigri.db.tables import Allowance, Campaign, ClusterStatus, Job, Submission, Task
+from cigri.db.tables import Allowance, Campaign, CampaignCluster, ClusterStatus, Job, Submission, Task
 
 _NO_SYNC = {"synchronize_session": False}
 MAX_RETURNS = 3
@@ -30,6 +30,7 @@ class Claimed:
     campaign_id: int
     jdl: dict[str, Any]
     lines: tuple[tuple[int, str], ...]
+    kind: JobKind = JobKind.TASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +73,73 @@ def claim(
     """
     campaign = session.execute(
         select(Campaign.grid_user, Campaign.jdl)
+        .join(CampaignCluster, CampaignCluster.campaign_id == Campaign.id)
         .where(
             Campaign.id == campaign_id,
+            CampaignCluster.cluster_id == cluster_id,
             Campaign.state == CampaignState.IN_TREATMENT,
             ~events.blacklisted(cluster_id, campaign_id),
+            stages.ready(),
         )
-        .with_for_update(read=True)
+        .with_for_update(read=True, of=Campaign)
     ).one_or_none()
     if campaign is None:
         return None
     tasks = _take_tasks(session, cluster_id, campaign_id, limit)
     if not tasks:
         return None
-    submission_id = session.execute(
-        insert(Submission)
-        .values(
-            name=name,
-            campaign_id=campaign_id,
-            cluster_id=cluster_id,
-            login=campaign.grid_user,
-            url_generation=url_generation,
-            size=len(tasks),
-            remote_clock=remote_clock,
-        )
-        .returning(Submission.id)
-    ).scalar_one()
+    submission_id = _open(
+        session, name, campaign_id, cluster_id, campaign.grid_user, url_generation, len(tasks), remote_clock
+    )
+    stages.owe_epilogue(session, campaign_id, cluster_id)
     jobs = _open_jobs(session, submission_id, cluster_id, campaign_id, list(tasks))
     lines = tuple((job_id, tasks[task_id]) for task_id, job_id in sorted(jobs.items(), key=lambda pair: pair[1]))
     return Claimed(submission_id, name, campaign.grid_user, campaign_id, campaign.jdl, lines)
+
+
+def claim_stage(
+    session: Session, *, job_id: int, cluster_id: int, url_generation: int, name: str, remote_clock: float
+) -> Claimed | None:
+    """Take the job of a prologue or epilogue that is to be launched; None when it is not any more."""
+    query = (
+        select(Job.kind, Job.campaign_id, Campaign.grid_user, Campaign.jdl)
+        .join(Campaign, Campaign.id == Job.campaign_id)
+        .where(Job.id == job_id, Job.state == JobState.TO_LAUNCH, Job.kill_at.is_(None))
+        .with_for_update(of=Job)
+    )
+    job = session.execute(query).one_or_none()
+    if job is None:
+        return None
+    submission_id = _open(session, name, job.campaign_id, cluster_id, job.grid_user, url_generation, 1, remote_clock)
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(state=JobState.LAUNCHING, submission_id=submission_id)
+        .execution_options(**_NO_SYNC)
+    )
+    return Claimed(submission_id, name, job.grid_user, job.campaign_id, job.jdl, ((job_id, ""),), job.kind)
+
+
+def _open(
+    session: Session,
+    name: str,
+    campaign_id: int,
+    cluster_id: int,
+    login: str,
+    url_generation: int,
+    size: int,
+    remote_clock: float,
+) -> int:
+    submission = insert(Submission).values(
+        name=name,
+        campaign_id=campaign_id,
+        cluster_id=cluster_id,
+        login=login,
+        url_generation=url_generation,
+        size=size,
+        remote_clock=remote_clock,
+    )
+    return session.execute(submission.returning(Submission.id)).scalar_one()
 
 
 def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int) -> dict[int, str]:
@@ -112,7 +152,11 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
         return {}
     query = (
         select(Task.id, Task.line)
-        .where(Task.campaign_id == campaign_id, Task.state == TaskState.PENDING)
+        .where(
+            Task.campaign_id == campaign_id,
+            Task.state == TaskState.PENDING,
+            func.coalesce(Task.not_before, func.now()) <= func.now(),
+        )
         .order_by(Task.priority.desc(), Task.id)
         .limit(min(limit, allowance))
         .with_for_update(skip_locked=True)
@@ -228,10 +272,12 @@ def refuse(session: Session, submission_id: int, news: events.News) -> None:
         update(Job)
         .where(Job.submission_id == submission_id, Job.state == JobState.LAUNCHING)
         .values(state=JobState.EVENT, outcome="refused", event_id=event_id, ended_at=func.now())
-        .returning(Job.task_id)
+        .returning(Job.id, Job.task_id)
         .execution_options(**_NO_SYNC)
     )
-    tasks = session.scalars(ended).all()
+    jobs = session.execute(ended).all()
+    stages.ended(session, [(job.id, StageState.FAILED) for job in jobs if job.task_id is None])
+    tasks = [job.task_id for job in jobs if job.task_id is not None]
     place = TaskState.CANCELLED if campaign is CampaignState.CANCELLED else TaskState.PENDING
     session.execute(
         update(Task)

@@ -16,6 +16,7 @@ from sqlalchemy import Engine, func, select
 from cigri.config import Settings
 from cigri.core import jdl
 from cigri.core.shell import job_key
+from cigri.core.jdl_settings import ClusterJob
 from cigri.core.states import CampaignState, TaskState
 from cigri.daemons.base import Daemon
 from cigri.daemons.metascheduler import Metascheduler
@@ -179,7 +180,7 @@ class Grid:
                 user=user,
                 name="test",
                 jdl=jdl.expanded(parsed),
-                clusters={cluster.id: parsed.clusters["mini"].max_jobs},
+                clusters={cluster.id: _place(parsed.clusters["mini"])},
                 lines=lines,
                 total=len(lines),
             )
@@ -237,6 +238,10 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minioar
     folder = tmp_path_factory.mktemp("mini") / "mini"
     with Minioar(folder, slots=8, round=0.05, die_with_parent=True) as cluster:
         yield cluster
+
+
+def _place(job: ClusterJob) -> campaigns.Place:
+    return campaigns.Place(1 if job.test_mode else job.max_jobs, job.test_mode, bool(job.prologue), bool(job.epilogue))
 
 
 @pytest.fixture

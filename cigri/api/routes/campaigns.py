@@ -176,13 +176,12 @@ def shown(here: Context, summary: Summary) -> Json:
 
 
 def _use(use: ClusterUse) -> Json:
-    # No campaign has prologues or epilogues yet: as in the original, those that need none are ok.
     return {
         "cluster_name": use.cluster_name,
         "active_jobs": use.active,
         "queued_jobs": use.queued,
-        "prologue_ok": True,
-        "epilogue_ok": True,
+        "prologue_ok": use.prologue_ok,
+        "epilogue_ok": use.epilogue_ok,
     }
 
 

@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from cigri.core.states import QUEUED, UNFINISHED, CampaignState, EventState, JobState
-from cigri.db.tables import Campaign, CampaignCluster, CampaignCount, Cluster, Event, Job
+from cigri.core.states import QUEUED, UNFINISHED, CampaignState, EventState, JobKind, JobState, StageState
+from cigri.db.tables import Campaign, CampaignCluster, CampaignCount, Cluster, Event, Job, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class ClusterUse:
-    """What a campaign has on one of its clusters now."""
+    """What a campaign has on one of its clusters now. A stage that it does not have is ok."""
 
     cluster_id: int
     cluster_name: str
     active: int
     queued: int
+    prologue_ok: bool
+    epilogue_ok: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +128,26 @@ def clusters(session: Session, campaign_id: int) -> list[ClusterUse]:
             Cluster.name,
             running.correlate(CampaignCluster).scalar_subquery(),
             waiting.correlate(CampaignCluster).scalar_subquery(),
+            or_(~CampaignCluster.prologue, _stage_done(JobKind.PROLOGUE)),
+            or_(~CampaignCluster.epilogue, _stage_done(JobKind.EPILOGUE)),
         )
         .join(CampaignCluster, CampaignCluster.cluster_id == Cluster.id)
+        .join(Campaign, Campaign.id == CampaignCluster.campaign_id)
         .where(CampaignCluster.campaign_id == campaign_id)
         .order_by(Cluster.id)
     )
     return [ClusterUse(*row) for row in session.execute(query)]
+
+
+def _stage_done(kind: JobKind) -> ColumnElement[bool]:
+    done = select(Stage.state).where(
+        Stage.campaign_id == CampaignCluster.campaign_id,
+        Stage.cluster_id == CampaignCluster.cluster_id,
+        Stage.kind == kind,
+        Stage.round == Campaign.round,
+        Stage.state == StageState.DONE,
+    )
+    return done.correlate(CampaignCluster, Campaign).exists()
 
 
 def progress(session: Session, campaign_ids: Sequence[int]) -> dict[int, Progress]:
