@@ -116,7 +116,9 @@ class Follower:
             if remote is not None and is_ours(remote, job.name, job.id):
                 if remote.state.final:
                     self._ended(site, job, remote, changes)
-            elif deep > 0:
+                elif job.missing is not None:
+                    changes.found_again.append(job.id)
+            elif deep > 0 and _due(site, job):
                 deep -= 1
                 self._look_deeper(site, job, changes)
 
@@ -136,12 +138,28 @@ class Follower:
             case LookAgain():
                 if job.end_seen is None:
                     changes.look_again.append(job.id)
+            case Verdict() as verdict if (restart := outcome.follower(end.signs)) is not None:
+                if self._delete(site, job, restart) or verdict.outcome is Outcome.SUCCESS:
+                    changes.ends.append(self._end(site, job, remote, verdict))
             case Verdict() as verdict:
                 restarted = None if verdict.outcome is Outcome.SUCCESS else self._restarted(site, job, remote)
                 if restarted is not None:
                     self._follow(site, job, restarted, changes)
                 else:
                     changes.ends.append(self._end(site, job, remote, verdict))
+
+    def _delete(self, site: Site, job: Followed, remote_id: int) -> bool:
+        """Delete a restart of a job that is not wanted any more; False when it is not shown yet."""
+        try:
+            remote = site.cluster.job(remote_id)
+            if is_ours(remote, job.name, job.id) and not remote.state.final:
+                log.warning("%s: job %d was restarted as %d for nothing: deleted", site.name, job.id, remote_id)
+                site.cluster.delete(job.login, remote_id)
+        except NotFound:
+            return False
+        except Refused as error:
+            log.warning("%s: job %d: %s; the sweep will see to it", site.name, remote_id, error)
+        return True
 
     def _restarted(self, site: Site, job: Followed, remote: RemoteJob) -> int | None:
         """The id of a job that says it replaces this one, for the ends after which a cluster may restart a job."""
@@ -155,8 +173,9 @@ class Follower:
     def _follow(self, site: Site, job: Followed, remote_id: int, changes: Changes) -> None:
         try:
             remote = site.cluster.job(remote_id)
-        except NotFound:
-            return  # not shown yet: looked at again in the next round
+        except NotFound:  # not shown yet, or not any more
+            self._vanished(site, job, changes)
+            return
         if is_ours(remote, job.name, job.id):
             changes.followers.append((job, remote_id))
         else:
@@ -171,10 +190,17 @@ class Follower:
         if remote is not None and is_ours(remote, job.name, job.id):
             if remote.state.final:
                 self._ended(site, job, remote, changes)
+            elif job.missing is not None:
+                changes.found_again.append(job.id)
             return
         if (other := self._elsewhere(site, job)) is not None:
             changes.followers.append((job, other))
-        elif job.missing is None:
+        else:
+            self._vanished(site, job, changes)
+
+    def _vanished(self, site: Site, job: Followed, changes: Changes) -> None:
+        """A healthy cluster does not know it: the second time, long after the first, it is lost."""
+        if job.missing is None:
             changes.missing.append(job.id)
         elif job.missing >= site.settings.lost_job_delay:
             with site.transaction() as session:
@@ -187,7 +213,8 @@ class Follower:
         if job.array_id is None:
             return None
         array = site.cluster.array(job.array_id)
-        return max((remote.id for remote in array if is_ours(remote, job.name, job.id)), default=None)
+        others = (remote.id for remote in array if is_ours(remote, job.name, job.id) and remote.id not in job.chain)
+        return max(others, default=None)
 
     def _end(self, site: Site, job: Followed, remote: RemoteJob, verdict: Verdict) -> End:
         stderr = _path(remote, remote.stderr_file)
@@ -243,6 +270,11 @@ class Follower:
         if busy or ended:
             with site.transaction() as session:
                 clusters.note(session, site.id, completion_rate=self._rate)
+
+
+def _due(site: Site, job: Followed) -> bool:
+    """Whether to look for a missing job now: those that only wait for their second look leave their turn to others."""
+    return job.missing is None or job.missing >= site.settings.lost_job_delay
 
 
 def _path(remote: RemoteJob, name: str) -> str:
