@@ -16,7 +16,6 @@ from sqlalchemy import Engine, func, select
 from cigri.config import Settings
 from cigri.core import jdl
 from cigri.core.shell import job_key
-from cigri.core.jdl_settings import ClusterJob
 from cigri.core.states import CampaignState, TaskState
 from cigri.daemons.base import Daemon
 from cigri.daemons.metascheduler import Metascheduler
@@ -27,7 +26,7 @@ from cigri.daemons.sweeping import sweep
 from cigri.daemons.updater import Updater
 from cigri.db import campaigns, check, clusters
 from cigri.db.engine import create_engine, transaction
-from cigri.db.tables import Campaign, CampaignProgress, Event, Job, Submission, Task
+from cigri.db.tables import Campaign, CampaignProgress, Duty, Event, Job, Submission, Task
 from cigri.local.minioar.launch import Minioar
 
 FAST = {
@@ -180,7 +179,7 @@ class Grid:
                 user=user,
                 name="test",
                 jdl=jdl.expanded(parsed),
-                clusters={cluster.id: _place(parsed.clusters["mini"])},
+                clusters={cluster.id: campaigns.Place.of(parsed.clusters["mini"])},
                 lines=lines,
                 total=len(lines),
             )
@@ -225,6 +224,10 @@ class Grid:
         with transaction(self.engine) as session:
             return list(session.scalars(select(table).filter_by(**where).order_by(table.id)))
 
+    def duties(self) -> list[Duty]:
+        with transaction(self.engine) as session:
+            return list(session.scalars(select(Duty)))
+
     def story(self) -> str:
         """What a failed test wants to know."""
         jobs = [(job.id, job.state, job.remote_id, job.outcome, job.kill_reason) for job in self.rows(Job)]
@@ -238,10 +241,6 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minioar
     folder = tmp_path_factory.mktemp("mini") / "mini"
     with Minioar(folder, slots=8, round=0.05, die_with_parent=True) as cluster:
         yield cluster
-
-
-def _place(job: ClusterJob) -> campaigns.Place:
-    return campaigns.Place(1 if job.test_mode else job.max_jobs, job.test_mode, bool(job.prologue), bool(job.epilogue))
 
 
 @pytest.fixture
