@@ -126,6 +126,9 @@ CREATE TABLE campaign_clusters (
     urgent      boolean NOT NULL DEFAULT false,        -- test mode: ahead of others
     prologue    boolean NOT NULL DEFAULT false,        -- no task before it has ended with 0
     epilogue    boolean NOT NULL DEFAULT false,
+    max_failures integer CHECK (max_failures > 0),     -- NULL: the configuration's
+    max_retries integer NOT NULL DEFAULT 0,            -- of a task that failed by its exit status ...
+    retry_exit_codes integer[] NOT NULL DEFAULT '{}',  -- ... with one of these, or any if there are none
     owes_epilogue boolean NOT NULL DEFAULT false,      -- something was begun there that the epilogue is to end
     done        integer NOT NULL DEFAULT 0,            -- tasks that succeeded there ...
     failed      integer NOT NULL DEFAULT 0,            -- ... and that were set aside there
@@ -251,9 +254,9 @@ CREATE TABLE told_kinds (
     code        text NOT NULL,
     campaign_id integer REFERENCES campaigns ON DELETE CASCADE,
     cluster_id  integer REFERENCES clusters ON DELETE CASCADE,
-    told_at     timestamptz NOT NULL,
-    UNIQUE NULLS NOT DISTINCT (code, campaign_id, cluster_id)
+    told_at     timestamptz NOT NULL
 );
+CREATE UNIQUE INDEX told_kinds_kind ON told_kinds (code, coalesce(campaign_id, 0), coalesce(cluster_id, 0));
 CREATE INDEX told_kinds_of_campaign ON told_kinds (campaign_id) WHERE campaign_id IS NOT NULL;
 
 -- One try of one task on one cluster (or a prologue or epilogue). The id is the key in the job's command line.
