@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class RemoteState(enum.Enum):
@@ -153,6 +153,14 @@ class Cluster(Protocol):
 
     def job(self, job_id: int) -> RemoteJob:
         """One job, whole. Raises NotFound when a healthy cluster does not know it."""
+        ...
+
+    def record(self, job_id: int) -> dict[str, Any]:
+        """One job as the cluster tells it, in its own words. Raises NotFound as `job` does."""
+        ...
+
+    def renew_token(self, login: str) -> str:
+        """A new token for the user, who still has a valid one."""
         ...
 
     def delete(self, login: str, job_id: int) -> Deletion:

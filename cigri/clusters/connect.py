@@ -5,17 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from cigri.clusters.base import Cluster
-from cigri.clusters.credentials import IDENTITY_HEADER, Credentials, Identity, TokenFile
+from cigri.clusters.credentials import IDENTITY_HEADER, Ask, Credentials, Identity, OwnTokens, Password, TokenFile
 from cigri.clusters.http import Lock, Transport
 from cigri.clusters.oar3 import CHUNK, FIRST_LIMIT, Oar3
 from cigri.config import Settings
-from cigri.errors import ConfigError
+from cigri.core import vault
+from cigri.errors import ConfigError, TokenRefused
 
 DEFAULT_HEADERS = frozenset({"", "authorization", "x-remote-ident"})
 
@@ -32,7 +33,10 @@ class ClusterSettings:
     api_url: str
     api_auth_type: str = "none"
     api_auth_header: str = IDENTITY_HEADER
+    api_username: str = ""
+    api_password: str = field(default="", repr=False)  # sealed
     token_file: str = ""
+    token_key_file: str = ""
     api_chunk_size: int = CHUNK
     api_limit: int = FIRST_LIMIT
     resource_unit: str = "resource_id"
@@ -50,6 +54,8 @@ class Declared(Protocol):
     api_url: str
     api_auth_type: str
     api_auth_header: str
+    api_username: str | None
+    api_password: str | None
     token_file: str | None
     api_chunk_size: int
     api_limit: int
@@ -64,7 +70,10 @@ def described(cluster: Declared, settings: Settings) -> ClusterSettings:
         api_url=cluster.api_url,
         api_auth_type=cluster.api_auth_type,
         api_auth_header=cluster.api_auth_header,
+        api_username=cluster.api_username or "",
+        api_password=cluster.api_password or "",
         token_file=cluster.token_file or "",
+        token_key_file=settings.token_key_file,
         api_chunk_size=cluster.api_chunk_size,
         api_limit=cluster.api_limit,
         resource_unit=cluster.resource_unit,
@@ -81,11 +90,14 @@ def connect(
     timeout: float = 25.0,
     lock: Lock = nullcontext,
     guard: Callable[[], None] | None = None,
+    ask: Ask | None = None,
 ) -> Cluster:
     """A client of the cluster; nothing is sent yet.
 
     Each request is made inside `lock()`; `guard()` is called before each submission and deletion and stops
-    it by raising. Raises ConfigError when the settings cannot be used.
+    it by raising. Where each user has a token of their own (jwt without a token file), `ask(login)` gives that of
+    the user for whom this client works, and `ask(None)` the one that only lists, "" for none. Raises ConfigError
+    when the settings cannot be used.
     """
     check(settings)
     verify: bool | str = (settings.ca_file or True) if settings.verify_ssl else False
@@ -93,7 +105,7 @@ def connect(
     transport = Transport(
         settings.name,
         settings.api_url,
-        _credentials(settings),
+        _credentials(settings, ask or _nobody),
         timeout=timeout,
         verify=verify,
         cert=cert or None,
@@ -113,14 +125,22 @@ def check(settings: ClusterSettings) -> None:
     where = f"cluster {settings.name}: "
     if settings.batch != "oar3":
         raise ConfigError(f"{where}batch {settings.batch} is not in this release: only oar3 is")
-    if settings.api_auth_type not in ("none", "jwt"):
+    if settings.api_auth_type not in ("none", "jwt", "password", "cert"):
         raise ConfigError(
-            f"{where}authentication {settings.api_auth_type} is not in this release: only none and jwt are"
+            f"{where}authentication {settings.api_auth_type}: only none, jwt, password and cert are known"
         )
-    if settings.api_auth_type == "jwt" and not settings.token_file.startswith("/"):
-        raise ConfigError(f"{where}authentication jwt needs a token file (an absolute path)")
-    if settings.api_auth_type == "none" and settings.token_file:
+    if settings.token_file and settings.api_auth_type != "jwt":
         raise ConfigError(f"{where}a token file is for authentication jwt only")
+    if settings.token_file and not settings.token_file.startswith("/"):
+        raise ConfigError(f"{where}the token file must be an absolute path")
+    if settings.api_auth_type == "password" and not (settings.api_username and settings.api_password):
+        raise ConfigError(f"{where}authentication password needs a user name and a password")
+    if settings.api_auth_type == "password" and ":" in settings.api_username:
+        raise ConfigError(f"{where}a user name with a colon cannot be sent")
+    if settings.api_auth_type == "cert" and not settings.certificate_file:
+        raise ConfigError(f"{where}authentication cert needs REST_CLIENT_CERTIFICATE_FILE in the configuration")
+    if settings.api_auth_type == "cert" and not settings.api_url.startswith("https:"):
+        raise ConfigError(f"{where}authentication cert needs a URL that begins with https")
     if not re.fullmatch(r"[A-Za-z0-9_-]*", settings.api_auth_header):
         raise ConfigError(f"{where}{settings.api_auth_header!r} is not the name of an HTTP header")
     _check_url(where, settings.api_url)
@@ -138,13 +158,29 @@ def _check_url(where: str, url: str) -> None:
         raise ConfigError(f"{where}the URL may have no query, no fragment and no user name in it")
 
 
-def _credentials(settings: ClusterSettings) -> Credentials:
+def password_purpose(name: str) -> str:
+    """What a cluster's password is sealed for."""
+    return f"password of cluster {name}"
+
+
+def _credentials(settings: ClusterSettings, ask: Ask) -> Credentials:
     # X_REMOTE_IDENT is the original's default; Apache and nginx drop names with underscores.
     name = settings.api_auth_header.replace("_", "-")
     header = IDENTITY_HEADER if name.lower() in DEFAULT_HEADERS else name
-    if settings.api_auth_type == "jwt":
+    if settings.api_auth_type == "jwt" and settings.token_file:
         return TokenFile(Path(settings.token_file), header)
+    if settings.api_auth_type == "jwt":
+        return OwnTokens(ask, header)
+    if settings.api_auth_type == "password":
+        opened = vault.load(settings.token_key_file).open(settings.api_password, password_purpose(settings.name))
+        return Password(settings.api_username, opened, header)
     return Identity(header)
+
+
+def _nobody(login: str | None) -> str:
+    if login is None:
+        return ""
+    raise TokenRefused("no user's token is at hand")
 
 
 def _allowed() -> None:

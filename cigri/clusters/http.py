@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 import requests
@@ -19,7 +19,7 @@ import urllib3
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random
 from tenacity.stop import stop_base
 
-from cigri.clusters.credentials import Credentials
+from cigri.clusters.credentials import Credentials, Headers
 from cigri.clusters.deadline import CONNECT_TIMEOUT, BoundedAdapter, Exchange
 from cigri.errors import BadReply, NoAnswer, NotFound, Refused, TokenRefused, Unreachable
 
@@ -54,6 +54,7 @@ class Reply:
 
     status: int
     body: bytes
+    secret: str = field(default="", repr=False)  # what was sent to prove who asks: fronts have echoed it in error pages
 
 
 class _Budget(stop_base):
@@ -97,8 +98,8 @@ class Transport:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def read(self, path: str, params: Params = (), *, login: str | None = None) -> bytes:
-        """GET. Raises Unreachable, NoAnswer, BadReply, Refused, TokenRefused, NotFound."""
-        return self._try_read(lambda reply: reply.body, path, params, login, TRIES)
+        """GET as that user. Raises Unreachable, NoAnswer, BadReply, Refused, TokenRefused, NotFound."""
+        return self._try_read(lambda reply: reply.body, path, params, login, TRIES, listing=False)
 
     def read_json(
         self,
@@ -109,7 +110,10 @@ class Transport:
         login: str | None = None,
         tries: int = TRIES,
     ) -> T:
-        """GET of JSON as `parse` reads it; its ValueError becomes BadReply. Raises as `read` does."""
+        """GET of a JSON list or record, by whoever may see it, as `parse` reads it; its ValueError becomes BadReply.
+
+        Raises as `read` does.
+        """
 
         def understand(reply: Reply) -> T:
             try:
@@ -117,14 +121,15 @@ class Transport:
             except ValueError as error:
                 raise BadReply(f"{self._at('GET', path)}: {error}: {_excerpt(reply)}") from error
 
-        return self._try_read(understand, path, params, login, tries)
+        return self._try_read(understand, path, params, login, tries, listing=True)
 
     def write(self, method: str, path: str, params: Params = (), *, login: str, payload: Any = None) -> bytes:
         """POST or DELETE, sent once or not at all.
 
         Raises Unreachable, NoAnswer, Refused, TokenRefused, NotFound, and whatever the guard raises.
         """
-        return self._once(method, path, params, login, payload, _Budget(self._timeout)).body
+        headers = next(self._credentials.headers(login))
+        return self._once(method, path, params, headers, payload, _Budget(self._timeout)).body
 
     def write_json(self, method: str, path: str, params: Params = (), *, login: str, payload: Any = None) -> Any:
         """The same, where the reply is JSON: anything else is NoAnswer."""
@@ -134,7 +139,16 @@ class Transport:
         except ValueError as error:
             raise NoAnswer(f"{self._at(method, path)}: {error}: {_excerpt(Reply(200, body))}") from error
 
-    def _try_read(self, parse: Callable[[Reply], T], path: str, params: Params, login: str | None, tries: int) -> T:
+    def _try_read(
+        self,
+        parse: Callable[[Reply], T],
+        path: str,
+        params: Params,
+        login: str | None,
+        tries: int,
+        *,
+        listing: bool,
+    ) -> T:
         budget, fixed = _Budget(self._timeout), list(params)
         again = retry_if_exception(
             lambda error: isinstance(error, (Unreachable, NoAnswer, BadReply)) and not isinstance(error, ReplyTooLarge)
@@ -143,11 +157,20 @@ class Transport:
             retry=again, stop=stop_after_attempt(tries) | budget, wait=wait_random(0.05, 0.3), reraise=True
         ):
             with attempt:
-                return parse(self._once("GET", path, fixed, login, None, budget))
+                return parse(self._ask(path, fixed, login, budget, listing=listing))
         raise AssertionError("tenacity ended without an answer and without an error")
 
-    def _once(self, method: str, path: str, params: Params, login: str | None, payload: Any, budget: _Budget) -> Reply:
-        headers = self._credentials.headers(login)
+    def _ask(self, path: str, params: Params, login: str | None, budget: _Budget, *, listing: bool) -> Reply:
+        """GET in the names that may ask, in turn, until one is not refused for who it is."""
+        refusal: TokenRefused | None = None
+        for headers in self._credentials.headers(login, listing=listing):
+            try:
+                return self._once("GET", path, params, headers, None, budget)
+            except TokenRefused as error:
+                refusal = refusal or error
+        raise refusal or TokenRefused(f"{self._at('GET', path)}: nobody may ask")
+
+    def _once(self, method: str, path: str, params: Params, headers: Headers, payload: Any, budget: _Budget) -> Reply:
         with self._lock():
             if method != "GET":
                 self._guard()
@@ -164,7 +187,7 @@ class Transport:
         method: str,
         path: str,
         params: Params,
-        headers: dict[str, str],
+        headers: Headers,
         payload: Any,
         seconds: float,
     ) -> Reply:
@@ -187,7 +210,8 @@ class Transport:
                     stream=True,
                 ) as response:
                     heard = True
-                    return Reply(response.status_code, self._body(method, path, response))
+                    secret = headers.get("Authorization", "").rpartition(" ")[2]
+                    return Reply(response.status_code, self._body(method, path, response), secret)
         except (OSError, ValueError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
             self._fail(method, path, error, sent=exchange.sent or heard, heard=heard)
 
@@ -249,11 +273,17 @@ def _detail(reply: Reply) -> str:
     except (ValueError, KeyError, TypeError, IndexError):
         return ""
     text = detail if isinstance(detail, str) else json.dumps(detail)
-    return _line(text, 500)
+    return _line(_without(reply.secret, text), 500)
 
 
 def _excerpt(reply: Reply) -> str:
-    return _line(reply.body[:400].decode("utf-8", "replace"), 200) or "(empty)"
+    # The secret goes first: cut off, it would not be recognized.
+    text = _without(reply.secret, reply.body[:65536].decode("utf-8", "replace"))
+    return _line(text[:400], 200) or "(empty)"
+
+
+def _without(secret: str, text: str) -> str:
+    return text.replace(secret, "********") if secret else text
 
 
 def _line(text: str, length: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from cigri.clusters import records
 from cigri.clusters.base import Deletion, RemoteJob, Resources, Submission
-from cigri.clusters.http import Params, ReplyTooLarge, ServerFault, Transport
+from cigri.clusters.http import Params, ReplyTooLarge, ServerFault, Transport, decode
 from cigri.errors import BadReply, NoAnswer, NotFound, Refused
 
 T = TypeVar("T")
@@ -143,6 +143,26 @@ class Oar3:
         except ReplyTooLarge as error:
             raise Refused(f"cluster {self.name}: {path} is too large to be read whole", 413) from error
 
+    def record(self, job_id: int) -> dict[str, Any]:
+        for tries in (1, 2):
+            try:
+                return self._record(job_id, tries)
+            except ServerFault as error:
+                if error.status != 500:
+                    raise
+                self.check_health()
+        raise NotFound(f"cluster {self.name} does not know the job {job_id}", 404)
+
+    def renew_token(self, login: str) -> str:
+        # What comes back is a secret: no part of it goes into a message.
+        try:
+            token = decode(self._http.read("/get_new_token", login=login))["OAR_API_TOKEN"]
+        except (ValueError, KeyError, TypeError):
+            token = None
+        if not isinstance(token, str) or not token:
+            raise BadReply(f"cluster {self.name}: GET /get_new_token was answered without a token")
+        return token
+
     def delete_file(self, login: str, path: str) -> None:
         if len(_file_path(path).strip("/").split("/")) < 2:
             raise Refused(f"cluster {self.name}: {path} is not deleted: deletion is recursive", 403)
@@ -154,6 +174,14 @@ class Oar3:
         found = self._http.read_json(f"/jobs/{job_id}", [("details", "true")], parse=records.job, tries=tries)
         if found.id != job_id:
             raise BadReply(f"cluster {self.name}: GET /jobs/{job_id} gave job {found.id}")
+        return found
+
+    def _record(self, job_id: int, tries: int) -> dict[str, Any]:
+        if not _is_id(job_id):
+            raise ValueError(f"{job_id!r} is no job id")
+        found = self._http.read_json(f"/jobs/{job_id}", [("details", "true")], parse=records.plain, tries=tries)
+        if found.get("id") != job_id:
+            raise BadReply(f"cluster {self.name}: GET /jobs/{job_id} gave another job")
         return found
 
     def _of_user(self, login: str, filters: list[tuple[str, str | int]], details: bool) -> list[RemoteJob]:
