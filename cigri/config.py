@@ -260,6 +260,11 @@ class Settings:
     stress_factor: float = key(
         0.8, number(0, above=True), "A cluster whose stress factor reaches this gets no new job."
     )
+    max_failures: int = key(
+        10,
+        whole(1),
+        "Tasks of a campaign that may fail on a cluster before it gets no more jobs there; 1 is the original.",
+    )
     stderr_tail: int = key(5, whole(0), "Lines from the end of a failed job's stderr that go into its event.")
     autofix_delay: float = key(
         30.0,
@@ -353,6 +358,20 @@ class Settings:
     )
     api_private: bool = key(False, truth, "Whether only owners and administrators see a campaign.")
     api_max_body: int = key(512 << 20, size, "Largest request body: bytes, or with K, M, G.", example="512M")
+
+    admission_rules_directory: str = key(
+        "/etc/cigri/admission.d",
+        absolute_or_none,
+        "Directory of the rules that campaigns must pass; none: there are no rules. A missing one refuses all.",
+        section="Admission",
+    )
+    user_lists_file: str = key(
+        "/etc/cigri/user_lists", absolute_or_none, "Who may submit jobs that are not best-effort, for the rule 10."
+    )
+    max_tasks_per_campaign: int = key(0, whole(0), "Most tasks of a campaign, for the rule 20; 0: no limit.")
+    max_campaigns_per_user: int = key(
+        0, whole(0), "Most unfinished campaigns of a user, for the rule 20; 0: no limit."
+    )
 
     notifications_smtp_server: str = key("", text, "SMTP server; empty: no mail.", section="Notifications")
     notifications_smtp_port: int = key(25, whole(1, 65535), "Port of the SMTP server (587: starttls, 465: ssl).")

@@ -15,7 +15,6 @@ from cigri.api.context import Context
 from cigri.api.errors import ApiError, refused, told
 from cigri.api.replies import Json
 from cigri.core import jdl, jdl_tasks, jdl_values, lenient_json
-from cigri.core.jdl_settings import ClusterJob
 from cigri.db import campaigns
 from cigri.db.campaigns import Key
 from cigri.db.views import clusters
@@ -43,7 +42,7 @@ class Wanted:
 
     def store(self, session: Session, user: str) -> int:
         """Make it the user's; its id."""
-        places = {self.clusters[name]: _place(job) for name, job in self.campaign.clusters.items()}
+        places = {self.clusters[name]: campaigns.Place.of(job) for name, job in self.campaign.clusters.items()}
         description, tasks = jdl.expanded(self.campaign), self.tasks
         return campaigns.create(session, user, self.campaign.name, description, places, tasks.lines(), tasks.total)
 
@@ -57,10 +56,6 @@ class Wanted:
         message = f"Campaign {self.campaign.name} is good: {self.tasks.total} tasks. Nothing was stored"
         head = {"status": 200, "title": "OK", "message": message, "total_jobs": self.tasks.total}
         return head | self.understood() | {"jdl": jdl.expanded(self.campaign)}
-
-
-def _place(job: ClusterJob) -> campaigns.Place:
-    return campaigns.Place(1 if job.test_mode else job.max_jobs, job.test_mode, bool(job.prologue), bool(job.epilogue))
 
 
 def read_campaign(here: Context, body: Body) -> Wanted:

@@ -17,6 +17,7 @@ from cigri.core.walltime import Walltime
 
 T = TypeVar("T")
 
+RETRIES = 3
 LATER = "is not available in this version; leave it out"
 NEVER = "does not exist here, nor did it ever work; leave it out"
 
@@ -66,6 +67,17 @@ class ClusterJob:
     max_jobs: int | None = optional(
         jdl_values.most, "Most jobs of this campaign on the cluster at a time; none by default."
     )
+    max_failures: int | None = optional(
+        jdl_values.most,
+        "Tasks that may fail on the cluster before the campaign gets no more jobs there; MAX_FAILURES of the grid.",
+    )
+    max_retries: int | None = optional(
+        jdl_values.count,
+        "How often a task that failed by its exit status is tried again; 0, or 3 with retry_exit_codes.",
+    )
+    retry_exit_codes: tuple[int, ...] = setting(
+        jdl_values.exit_codes, "The exit codes after which a task is tried again; none for all of them.", default=()
+    )
     rerun_lost: bool = setting(
         jdl_values.truth,
         "Whether a task whose job vanished from its cluster runs again without asking: it may have run.",
@@ -101,6 +113,13 @@ class ClusterJob:
         jdl_values.none_or_text, "Gathering of output files.", default="None", refused=NEVER
     )
     private: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def retries(self) -> int:
+        """How often a failed task is tried again."""
+        if self.max_retries is None:
+            return RETRIES if self.retry_exit_codes else 0
+        return self.max_retries
 
     @property
     def types(self) -> tuple[str, ...]:

@@ -68,6 +68,29 @@ def most(value: object) -> int | None:
     raise ValueError("must be a whole number of 1 or more")
 
 
+def count(value: object) -> int:
+    """A whole number of 0 or more."""
+    digits = str(value).strip() if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+    if re.fullmatch(r"[0-9]{1,4}", digits, re.ASCII):
+        return int(digits)
+    raise ValueError("must be a whole number from 0 to 9999")
+
+
+def exit_codes(value: object) -> tuple[int, ...]:
+    """An array of exit codes, 1 to 255."""
+    if isinstance(value, str):
+        value = value.replace(",", " ").split()
+    if not isinstance(value, list):
+        raise ValueError("must be an array of exit codes: [1, 75]")
+    codes = [str(code).strip() for code in value if not isinstance(code, bool)]
+    if len(codes) != len(value) or not all(re.fullmatch(r"[0-9]{1,3}", code, re.ASCII) for code in codes):
+        raise ValueError("must be an array of exit codes: [1, 75]")
+    found = tuple(dict.fromkeys(int(code) for code in codes))
+    if not all(1 <= code <= 255 for code in found):
+        raise ValueError("must be exit codes from 1 to 255")
+    return found
+
+
 def none_or_text(value: object) -> str:
     """ "None", as the original wrote it, or a text."""
     found = text(value)

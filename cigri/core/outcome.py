@@ -6,11 +6,12 @@ was said; the cluster's own reasons come before our marks, and a bare deletion r
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import re
 from dataclasses import dataclass
 
-from cigri.core.exit_status import describe
+from cigri.core.exit_status import describe, exit_code
 from cigri.core.states import JobKind, JobState, TaskState
 
 
@@ -44,6 +45,21 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """What a campaign wants done about tasks that fail by their exit status on a cluster.
+
+    They are tried again `max_retries` times: after these exit codes, or after any if there are none.
+    """
+
+    max_retries: int = 0
+    retry_exit_codes: frozenset[int] = frozenset()
+
+    def retries(self, code: int | None, tries: int) -> bool:
+        """Whether a task that ended with this exit code (None: by a signal) after `tries` counted tries goes on."""
+        return tries < self.max_retries and (not self.retry_exit_codes or code in self.retry_exit_codes)
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A job that its cluster says has ended, with all that is known about it."""
 
@@ -54,6 +70,9 @@ class Ended:
     looked_before: bool = False  # this end was seen a scheduling round ago already
     automatic_resubmissions: int = 0
     walltimes: int = 0  # tries of the task killed by their walltime before this one
+    tries: int = 0  # tries of the task before this one that count for a limit
+    lasted: float = 0.0  # seconds
+    policy: Policy = Policy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +90,8 @@ class Verdict:
     message: str = ""
     priority: int = 10
     alike: str = ""
+    counts: bool = False  # the try counts for a limit
+    delay: float = 0.0  # seconds before the task is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +143,10 @@ MAX_AUTOMATIC_RESUBMISSIONS = 2
 MAX_WALLTIMES = 3
 RESUBMIT_STATUS, RESUBMIT_END_STATUS = 66, 67
 SOONER, LATER = 20, 0
+AT_ONCE = 10.0  # seconds: a shorter try has not worked
+MAX_AT_ONCE = 10
+FIRST_DELAY, LONGEST_DELAY = 5.0, 3600.0
+ALL_FAILED = 10  # failures without a success on a cluster that are enough, whatever the limit is
 
 
 def follower(signs: tuple[Sign, ...]) -> int | None:
@@ -170,7 +195,7 @@ def _by_signs(end: Ended, kinds: frozenset[str]) -> Verdict:
     if end.kill_reason is not None:
         return _by_mark(end, end.kill_reason)
     if end.exit_code is not None:
-        return _by_exit_status(end.exit_code)
+        return _by_exit_status(end, end.exit_code)
     if kinds & DIRECTORY_FAULTS:
         why = next(sign.description for sign in end.signs if sign.kind in DIRECTORY_FAULTS)
         message = f"its directory or output files cannot be used: {why}"
@@ -186,14 +211,28 @@ def _by_signs(end: Ended, kinds: frozenset[str]) -> Verdict:
     return _failed(Outcome.UNKNOWN, "UNKNOWN_ERROR", f"ended without exit status ({seen})", seen)
 
 
-def _by_exit_status(exit_code: int) -> Verdict:
-    if exit_code == RESUBMIT_STATUS << 8:
-        return _back(Outcome.RESUBMIT, "RESUBMIT", "asked to be run again (exit code 66)")
-    if exit_code == RESUBMIT_END_STATUS << 8:
-        message = "asked to be run again after the others (exit code 67)"
-        return _back(Outcome.RESUBMIT_END, "RESUBMIT_END", message, LATER)
-    words = describe(exit_code)
+def _by_exit_status(end: Ended, status: int) -> Verdict:
+    if status == RESUBMIT_STATUS << 8:
+        return _asked(end, Outcome.RESUBMIT, "asked to be run again (exit code 66)", SOONER)
+    if status == RESUBMIT_END_STATUS << 8:
+        return _asked(end, Outcome.RESUBMIT_END, "asked to be run again after the others (exit code 67)", LATER)
+    words = describe(status)
+    if end.policy.retries(exit_code(status), end.tries):
+        again = f"{words}: tried again ({end.tries + 1} of {end.policy.max_retries})"
+        return dataclasses.replace(_back(Outcome.EXIT, "RESUBMIT", again, priority=10), counts=True)
     return _failed(Outcome.EXIT, "EXIT_ERROR", words, words)
+
+
+def _asked(end: Ended, outcome: Outcome, message: str, priority: int) -> Verdict:
+    """A program that asks again and again without having worked waits ever longer, and not for ever."""
+    code = outcome.value.upper()
+    if end.lasted >= AT_ONCE:
+        return _back(outcome, code, message, priority)
+    if end.tries + 1 >= MAX_AT_ONCE:
+        advice = f"{message} {MAX_AT_ONCE} times without having worked: see its output, then resubmit it"
+        return _failed(outcome, "TOO_MANY_RESUBMIT", advice, code)
+    delay = min(LONGEST_DELAY, FIRST_DELAY * 2**end.tries)
+    return dataclasses.replace(_back(outcome, code, message, priority), counts=True, delay=delay)
 
 
 def _back(outcome: Outcome, code: str, message: str, priority: int = SOONER) -> Verdict:
@@ -232,6 +271,11 @@ def of_stage(verdict: Verdict, kind: JobKind) -> Verdict:
     code = "PROLOG_EXIT_ERROR" if kind is JobKind.PROLOGUE else "EPILOG_EXIT_ERROR"
     message = f"the {kind.value}: {verdict.message}"
     return Verdict(verdict.outcome, JobState.EVENT, TaskState.FAILED, code, message, alike=verdict.alike)
+
+
+def spent(done: int, failed: int, max_failures: int) -> bool:
+    """Whether a campaign has failed often enough on a cluster to get no more jobs there."""
+    return failed >= max_failures or (done == 0 and failed >= ALL_FAILED)
 
 
 def lost(*, last_seen_waiting: bool) -> Verdict:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from cigri.clusters.base import RemoteJob, RemoteState
 from cigri.core import outcome
-from cigri.core.outcome import LookAgain, Outcome, Resubmitted, Verdict
+from cigri.core.outcome import LookAgain, Outcome, Policy, Resubmitted, Verdict
 from cigri.core.states import JobState
 from cigri.daemons.sites import Site, is_ours, signs
 from cigri.db import clusters, events, jobs
@@ -56,6 +56,7 @@ class Follower:
     def __init__(self) -> None:
         self._rate = 0.0
         self._tails: set[tuple[int, str]] = set()
+        self._policies: dict[int, Policy] = {}
 
     def round(self, site: Site, elapsed: float) -> tuple[int, int]:
         """Follow every job once; how many are there, how many ended. A cluster error ends the round.
@@ -131,6 +132,9 @@ class Follower:
             looked_before=job.end_seen is not None and job.end_seen >= site.settings.resubmit_look_delay,
             automatic_resubmissions=len(job.chain),
             walltimes=job.walltimes,
+            tries=job.tries,
+            lasted=max(0.0, remote.stop_time - remote.start_time) if remote.start_time else 0.0,
+            policy=self._policy(site, job.campaign_id),
         )
         match outcome.decide(end):
             case Resubmitted(remote_id):
@@ -160,6 +164,13 @@ class Follower:
         except Refused as error:
             log.warning("%s: job %d: %s; the sweep will see to it", site.name, remote_id, error)
         return True
+
+    def _policy(self, site: Site, campaign_id: int) -> Policy:
+        """What the campaign wants done about failures; it never changes."""
+        if campaign_id not in self._policies:
+            with site.transaction() as session:
+                self._policies[campaign_id] = jobs.policy(session, site.id, campaign_id)
+        return self._policies[campaign_id]
 
     def _restarted(self, site: Site, job: Followed, remote: RemoteJob) -> int | None:
         """The id of a job that says it replaces this one, for the ends after which a cluster may restart a job."""
@@ -260,7 +271,7 @@ class Follower:
                 events.record(session, events.News("OAR_AUTO_RESUBMIT", message, job.campaign_id, site.id, job.id))
             for word in changes.unknown_words:
                 events.record(session, events.News("UNKNOWN_STATE", f"unknown job state {word!r}", cluster_id=site.id))
-            ended = jobs.finish(session, site.id, changes.ends) if changes.ends else set()
+            ended = jobs.finish(session, site.id, changes.ends, site.settings.max_failures) if changes.ends else set()
             notify(session, "jobs")
         return len(ended)
 

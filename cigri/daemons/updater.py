@@ -15,7 +15,7 @@ from cigri.config import Settings
 from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
 from cigri.daemons.sites import Site, Sites
-from cigri.db import clusters, events, upkeep
+from cigri.db import clusters, events, repair, upkeep
 from cigri.db.engine import notify
 from cigri.db.views import statistics
 from cigri.errors import ClusterError, ConfigError
@@ -91,7 +91,7 @@ class Updater(Daemon):
                 events.put_off(session, due)
             raise
         with site.transaction() as session:
-            closed = events.close(session, due)
+            closed = repair.fix(session, due, resubmit=False).events
             notify(session, "clusters")
         log.info("%s: answers again, %d events closed", site.name, len(closed))
         return f"{site.name} answers again"

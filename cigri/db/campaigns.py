@@ -6,7 +6,7 @@ claims (FOR SHARE), closing and every other change, but not new rows that refer 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from psycopg import Connection as Driver
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from cigri.core.jdl_settings import ClusterJob
 from cigri.core.states import UNFINISHED, CampaignState, TaskState
 from cigri.db import events, kills, stages
 from cigri.db.engine import notify
@@ -51,6 +52,22 @@ class Place:
     urgent: bool = False
     prologue: bool = False
     epilogue: bool = False
+    max_failures: int | None = None
+    max_retries: int = 0
+    retry_exit_codes: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, job: ClusterJob) -> Place:
+        """What the settings of a JDL ask for."""
+        return cls(
+            1 if job.test_mode else job.max_jobs,
+            job.test_mode,
+            bool(job.prologue),
+            bool(job.epilogue),
+            job.max_failures,
+            job.retries,
+            list(job.retry_exit_codes),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +116,12 @@ def add_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: i
     notify(session, "campaigns")
 
 
-def reopen(session: Session, campaign: Campaign) -> None:
-    """The campaign (locked) has tasks left again: one that had terminated runs, in a new round if need be."""
+def reopen(session: Session, campaign: Campaign, *, new_round: bool = True) -> None:
+    """The campaign (locked) has something left again: one that had terminated runs, in a new round if need be."""
     if campaign.state is CampaignState.TERMINATED:
         campaign.state, campaign.ended_at = CampaignState.IN_TREATMENT, None
-    stages.begin_round(session, campaign)
+    if new_round:
+        stages.begin_round(session, campaign)
 
 
 def _copy_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: int) -> None:

@@ -92,6 +92,13 @@ def _insert(
     return int(session.execute(_RECORD, values).scalar_one())
 
 
+def blacklist(session: Session, parent: int, cluster_id: int, campaign_id: int | None = None) -> None:
+    """Keep the cluster (or the campaign there) from getting jobs for as long as the event `parent` is open."""
+    scope = Scope.CLUSTER if campaign_id is None else Scope.CAMPAIGN
+    black = News(BLACKLIST, campaign_id=campaign_id, cluster_id=cluster_id, count=0)
+    _insert(session, black, scope, parent=parent)
+
+
 def close(session: Session, event_ids: Sequence[int]) -> set[int]:
     """Close these events and the blacklists they caused; the ids of those that were open."""
     if not event_ids:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +12,11 @@ from sqlalchemy import BigInteger, Integer, Row, SmallInteger, String, case, del
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
 from sqlalchemy.orm import Session
 
-from cigri.core.outcome import Outcome, Verdict, of_stage
+from cigri.core.outcome import Outcome, Policy, Verdict, of_stage, spent
 from cigri.core.states import FINAL, FOLLOWED, JOB_MOVES, CampaignState, JobKind, JobState, StageState, TaskState
 from cigri.db import events, stages
 from cigri.db.arrays import rows
-from cigri.db.tables import Campaign, Job, Submission, Task
+from cigri.db.tables import Campaign, CampaignCluster, Job, Submission, Task
 from cigri.errors import CigriError
 
 _NO_SYNC = {"synchronize_session": False}
@@ -43,6 +43,7 @@ class Followed:
     missing: float | None  # since a healthy cluster did not know it
     walltimes: int
     array_id: int | None = None
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ def followed(session: Session, cluster_id: int) -> list[Followed]:
             func.extract("epoch", func.now() - Job.end_seen_at).label("end_seen"),
             func.extract("epoch", func.now() - Job.missing_at).label("missing"),
             func.coalesce(Task.walltimes, 0).label("walltimes"),
+            func.coalesce(Task.tries, 0).label("tries"),
         )
         .join(Submission, Submission.id == Job.submission_id)
         .outerjoin(Task, Task.id == Job.task_id)
@@ -85,7 +87,7 @@ def _followed(row: Any) -> Followed:
     missing = None if row.missing is None else float(row.missing)
     return Followed(
         row.id, row.task_id, row.campaign_id, row.state, row.remote_id, tuple(row.chain), row.name, row.login,
-        row.kill_reason, end_seen, missing, row.walltimes, row.array_id,
+        row.kill_reason, end_seen, missing, row.walltimes, row.array_id, row.tries,
     )  # fmt: skip
 
 
@@ -171,10 +173,11 @@ def follow_new_id(session: Session, job: Followed, remote_id: int) -> None:
     )
 
 
-def finish(session: Session, cluster_id: int, ends: Sequence[End]) -> set[int]:
+def finish(session: Session, cluster_id: int, ends: Sequence[End], max_failures: int = 10) -> set[int]:
     """End these jobs, give their tasks their next place, record their events: the ids of the jobs that were live.
 
     A task that goes back to the bag of a cancelled campaign is cancelled instead. A task that is done stays done.
+    `max_failures`: how many tasks may fail there, for campaigns that do not say.
     """
     by_id = {end.job_id: end for end in ends}
     campaigns = _lock_campaigns(session, by_id)
@@ -188,6 +191,7 @@ def finish(session: Session, cluster_id: int, ends: Sequence[End]) -> set[int]:
         return set()
     _end_jobs(session, [by_id[job.id] for job in live], told)
     _place_tasks(session, live, by_id, campaigns)
+    _count_failures(session, cluster_id, live, by_id, told, max_failures)
     stages.ended(session, [(job.id, _STAGES[by_id[job.id].verdict.task]) for job in live if job.task_id is None])
     return {job.id for job in live}
 
@@ -289,6 +293,8 @@ def _place_tasks(
         state=(Task.state.type, [_place(*both) for both in zip(verdicts, cancelled, strict=True)]),
         priority=(SmallInteger(), [verdict.priority for verdict in verdicts]),
         walltimes=(SmallInteger(), [int(verdict.outcome is Outcome.WALLTIME) for verdict in verdicts]),
+        tries=(SmallInteger(), [int(verdict.counts) for verdict in verdicts]),
+        delay=(DOUBLE_PRECISION(), [verdict.delay for verdict in verdicts]),
     )
     change = (
         update(Task)
@@ -296,7 +302,13 @@ def _place_tasks(
             Task.id == place.c.id,
             (Task.state == TaskState.ACTIVE) | ((place.c.state == TaskState.DONE) & (Task.state != TaskState.DONE)),
         )
-        .values(state=place.c.state, priority=place.c.priority, walltimes=Task.walltimes + place.c.walltimes)
+        .values(
+            state=place.c.state,
+            priority=place.c.priority,
+            walltimes=Task.walltimes + place.c.walltimes,
+            tries=Task.tries + place.c.tries,
+            not_before=case((place.c.delay > 0, func.now() + func.make_interval(0, 0, 0, 0, 0, 0, place.c.delay))),
+        )
         .returning(Task.id)
         .execution_options(**_NO_SYNC)
     )
@@ -305,6 +317,49 @@ def _place_tasks(
         if by_id[job.id].verdict.task is TaskState.DONE and job.task_id not in moved:
             message = f"task {job.task_id} had succeeded already: this run is not counted"
             events.record(session, events.News("DUPLICATE_RUN", message, job.campaign_id, job_id=job.id))
+
+
+def _count_failures(
+    session: Session,
+    cluster_id: int,
+    live: Sequence[Row[int, int | None, int, JobKind]],
+    by_id: dict[int, End],
+    told: dict[int, int],
+    max_failures: int,
+) -> None:
+    """Keep the books of the campaigns on this cluster; those that have failed enough get no more jobs there."""
+    done: Counter[int] = Counter()
+    failed: Counter[int] = Counter()
+    event: dict[int, int] = {}
+    for job in live:
+        place = by_id[job.id].verdict.task
+        if job.task_id is not None and place is TaskState.DONE:
+            done[job.campaign_id] += 1
+        elif job.task_id is not None and place is TaskState.FAILED:
+            failed[job.campaign_id] += 1
+            event[job.campaign_id] = told[job.id]
+    for campaign_id in sorted(done.keys() | failed.keys()):
+        change = (
+            update(CampaignCluster)
+            .where(CampaignCluster.campaign_id == campaign_id, CampaignCluster.cluster_id == cluster_id)
+            .values(done=CampaignCluster.done + done[campaign_id], failed=CampaignCluster.failed + failed[campaign_id])
+            .returning(CampaignCluster.done, CampaignCluster.failed, CampaignCluster.max_failures)
+            .execution_options(**_NO_SYNC)
+        )
+        books = session.execute(change).one_or_none()
+        if books is None or campaign_id not in event:
+            continue
+        if spent(books.done, books.failed, books.max_failures or max_failures):
+            events.blacklist(session, event[campaign_id], cluster_id, campaign_id)
+
+
+def policy(session: Session, cluster_id: int, campaign_id: int) -> Policy:
+    """What the campaign wants done about tasks that fail on the cluster."""
+    query = select(CampaignCluster.max_retries, CampaignCluster.retry_exit_codes).where(
+        CampaignCluster.campaign_id == campaign_id, CampaignCluster.cluster_id == cluster_id
+    )
+    row = session.execute(query).one_or_none()
+    return Policy() if row is None else Policy(row.max_retries, frozenset(row.retry_exit_codes))
 
 
 _STAGES = {

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Enum, Identity, Interval, SmallInteger, Text
+from sqlalchemy import BigInteger, Enum, Identity, Integer, Interval, SmallInteger, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import FetchedValue
@@ -163,6 +163,9 @@ class CampaignCluster(Table):
     urgent: Mapped[bool] = _default()
     prologue: Mapped[bool] = _default()
     epilogue: Mapped[bool] = _default()
+    max_failures: Mapped[int | None]
+    max_retries: Mapped[int] = _default()
+    retry_exit_codes: Mapped[list[int]] = mapped_column(ARRAY(Integer()), server_default=FetchedValue())
     owes_epilogue: Mapped[bool] = _default()
     done: Mapped[int] = _default()
     failed: Mapped[int] = _default()

@@ -1,0 +1,91 @@
+"""Events that are fixed: closed, with what they held up going on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select, tuple_, update
+from sqlalchemy.orm import Session
+
+from cigri.core.events import BLACKLIST
+from cigri.core.states import CampaignState, EventState, JobKind, TaskState
+from cigri.db import campaigns, events, stages
+from cigri.db.engine import notify
+from cigri.db.tables import CampaignCluster, Event, Job, Task
+
+_NO_SYNC = {"synchronize_session": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The events that were closed, and how many tasks went back into their bags."""
+
+    events: frozenset[int]
+    tasks: int
+
+
+def fix(session: Session, event_ids: Sequence[int], *, resubmit: bool) -> Fixed:
+    """Close these events and the blacklists they caused.
+
+    Failed prologues are tried again. With `resubmit` so are failed epilogues, and the tasks that these events set
+    aside; a campaign that had terminated runs again. Tasks of cancelled campaigns stay where they are.
+    """
+    query = select(Event.campaign_id).where(Event.id.in_(event_ids), Event.campaign_id.is_not(None)).distinct()
+    # In order, and before anything else: whoever claims, ends or cancels takes the same lock first.
+    open_campaigns = []
+    for campaign_id in sorted(key for key in session.scalars(query) if key is not None):
+        campaign = campaigns.lock(session, campaign_id)
+        if campaign.state is not CampaignState.CANCELLED:
+            open_campaigns.append(campaign)
+    closed = events.close(session, event_ids)
+    _forgive_failures(session, closed)
+    kinds = (JobKind.PROLOGUE, JobKind.EPILOGUE) if resubmit else (JobKind.PROLOGUE,)
+    again = set(stages.retry(session, event_ids, *kinds))
+    tasks = _put_back(session, event_ids, [campaign.id for campaign in open_campaigns]) if resubmit else {}
+    for campaign in open_campaigns:
+        if tasks.get(campaign.id) or campaign.id in again:
+            campaigns.reopen(session, campaign, new_round=bool(tasks.get(campaign.id)))
+    session.flush()
+    notify(session, "campaigns")
+    return Fixed(frozenset(closed), sum(tasks.values()))
+
+
+def open_events(session: Session, campaign_id: int) -> Sequence[int]:
+    """The open events of a campaign that its owner may fix: all but the blacklists, which go with their parents."""
+    query = select(Event.id).where(
+        Event.campaign_id == campaign_id, Event.state == EventState.OPEN, Event.code != BLACKLIST
+    )
+    return session.scalars(query.order_by(Event.id)).all()
+
+
+def _forgive_failures(session: Session, event_ids: set[int]) -> None:
+    """What failed before is not held against the campaign any more."""
+    pairs = session.execute(
+        select(Event.campaign_id, Event.cluster_id)
+        .where(Event.id.in_(event_ids), Event.campaign_id.is_not(None), Event.cluster_id.is_not(None))
+        .distinct()
+    ).all()
+    if pairs:
+        session.execute(
+            update(CampaignCluster)
+            .where(tuple_(CampaignCluster.campaign_id, CampaignCluster.cluster_id).in_([tuple(pair) for pair in pairs]))
+            .values(failed=0)
+            .execution_options(**_NO_SYNC)
+        )
+
+
+def _put_back(session: Session, event_ids: Sequence[int], campaign_ids: Sequence[int]) -> dict[int, int]:
+    """The failed tasks whose job these events tell of are pending again: how many of which campaign."""
+    told = select(Job.task_id).where(Job.event_id.in_(event_ids), Job.task_id.is_not(None))
+    change = (
+        update(Task)
+        .where(Task.id.in_(told), Task.state == TaskState.FAILED, Task.campaign_id.in_(campaign_ids))
+        .values(state=TaskState.PENDING, tries=0, walltimes=0, not_before=None)
+        .returning(Task.campaign_id)
+        .execution_options(**_NO_SYNC)
+    )
+    counts: dict[int, int] = {}
+    for campaign_id in session.scalars(change):
+        counts[campaign_id] = counts.get(campaign_id, 0) + 1
+    return counts
