@@ -186,7 +186,9 @@ CREATE TABLE submissions (
     CHECK (cardinality(void_jobs) = cardinality(void_tasks))
 );
 CREATE INDEX submissions_sending ON submissions (cluster_id) WHERE state = 'sending';
-CREATE INDEX submissions_void ON submissions (cluster_id, settled_at) WHERE state = 'void';
+-- Those of which something may turn up after it was given back.
+CREATE INDEX submissions_given_up ON submissions (cluster_id, settled_at)
+    WHERE state = 'void' OR cardinality(void_jobs) > 0;
 CREATE INDEX submissions_recent ON submissions (cluster_id, sent_at);
 CREATE INDEX submissions_of_campaign ON submissions (campaign_id);
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Integer, exists, func, select, update
+from sqlalchemy import exists, func, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from cigri.core.states import LIVE, JobState, SubmissionState, TaskState
@@ -91,22 +91,27 @@ def expected(session: Session, cluster_id: int, window: float) -> bool:
     query = exists().where(
         Submission.cluster_id == cluster_id,
         Submission.settled_at > since,
-        (Submission.state == SubmissionState.VOID) | (func.cardinality(Submission.void_jobs, type_=Integer()) > 0),
+        (Submission.state == SubmissionState.VOID) | (func.cardinality(Submission.void_jobs) > literal_column("0")),
     )
     return bool(session.scalar(select(query)))
 
 
-def logins(session: Session, cluster_id: int, window: float | None) -> Sequence[str]:
-    """The logins that submitted to the cluster in this time (seconds; None: ever), or still have jobs there."""
-    recent = select(Submission.login).where(Submission.cluster_id == cluster_id)
+def logins(session: Session, cluster_id: int, window: float | None) -> Sequence[tuple[str, int]]:
+    """The logins that submitted to the cluster in this time (seconds; None: ever), or still have jobs there.
+
+    Each with the campaign that it submitted for last: whose owner may speak for it.
+    """
+    recent = select(Submission.login, Submission.campaign_id).where(Submission.cluster_id == cluster_id)
     if window is not None:
         recent = recent.where(Submission.sent_at > func.now() - timedelta(seconds=window))
     live = (
-        select(Submission.login)
+        select(Submission.login, Submission.campaign_id)
         .join(Job, Job.submission_id == Submission.id)
         .where(Job.cluster_id == cluster_id, Job.state.in_(LIVE - {JobState.TO_LAUNCH}))
     )
-    return sorted(session.scalars(recent.union(live)))
+    both = recent.union(live).subquery()
+    query = select(both.c.login, func.max(both.c.campaign_id)).group_by(both.c.login).order_by(both.c.login)
+    return [(login, campaign_id) for login, campaign_id in session.execute(query)]
 
 
 def accounted(session: Session, cluster_id: int, remote_ids: Sequence[int]) -> set[tuple[str, int]]:

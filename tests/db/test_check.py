@@ -10,7 +10,9 @@ from cigri.db import campaigns, events, submissions
 BREAKS = {
     "tasks that vanished": ("DELETE FROM tasks WHERE id = :pending", "4 tasks declared, 3 there"),
     "counters that are off": ("UPDATE tasks SET state = 'failed' WHERE id = :pending", "the counters say"),
-    "counters that do not add up": ("UPDATE campaign_counts SET done = done + 1 WHERE writer = 0", "the counters add up to 5 of 4"),
+    "counters that do not add up": (
+        "UPDATE campaign_counts SET done = done + 1 WHERE writer = 0", "the counters add up to 5 of 4",
+    ),
     "an active task that nobody runs": (
         "UPDATE jobs SET state = 'event', ended_at = now() WHERE id = :live", "active and has no live job",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, Text, case, cast, func, literal, select
+from sqlalchemy import Select, Text, case, cast, func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from cigri.core.states import TaskState
@@ -54,18 +54,32 @@ def page(session: Session, campaign_id: int, total: int, *, limit: int, offset: 
     """Some tasks of a campaign of `total` tasks, by id."""
     if offset >= total or limit == 0:
         return []
-    query = _tasks().where(Task.campaign_id == campaign_id).order_by(Task.id).limit(limit)
-    first = _first_id(session, campaign_id, total)
     # Far into a big campaign without walking there.
-    query = query.offset(offset) if first is None else query.where(Task.id >= first + offset)
-    return [TaskView(*row) for row in session.execute(query)]
+    first = _first_id(session, campaign_id, total)
+    if first is None:
+        query = _in_order(_tasks(), campaign_id).offset(offset)
+    else:
+        query = _in_order(_tasks(), campaign_id, after=first + offset - 1)
+    return [TaskView(*row) for row in session.execute(query.limit(limit))]
+
+
+def _in_order(query: Select[*tuple[Any, ...]], campaign_id: int, after: int = 0) -> Select[*tuple[Any, ...]]:
+    """The campaign's tasks that follow the task `after`, by id.
+
+    Written so that only the index on (campaign_id, id) has this order: to the planner the primary key would look as
+    good for a big campaign, and lead it through all tasks of other campaigns that lie before.
+    """
+    place = tuple_(Task.campaign_id, Task.id)
+    mine = query.where(place > (campaign_id, after), Task.campaign_id <= campaign_id)
+    return mine.order_by(Task.campaign_id, Task.id)
 
 
 def _first_id(session: Session, campaign_id: int, total: int) -> int | None:
     """The id of the campaign's first task if its ids have no gaps (they were made by one COPY, alone)."""
-    ends = select(func.min(Task.id), func.max(Task.id)).where(Task.campaign_id == campaign_id)
-    first, last = session.execute(ends).one()
-    return int(first) if first is not None and last - first + 1 == total else None
+    first = session.scalar(_in_order(select(Task.id), campaign_id).limit(1))
+    newest = select(Task.id).where(Task.campaign_id.between(campaign_id, campaign_id))
+    last = session.scalar(newest.order_by(Task.campaign_id.desc(), Task.id.desc()).limit(1))
+    return int(first) if first is not None and last is not None and last - first + 1 == total else None
 
 
 def task(session: Session, campaign_id: int, task_id: int) -> TaskView | None:
@@ -77,8 +91,8 @@ def task(session: Session, campaign_id: int, task_id: int) -> TaskView | None:
 
 def lines(session: Session, campaign_id: int, *, after: int, limit: int) -> list[tuple[int, str]]:
     """Ids and parameters of the tasks that follow the task `after`."""
-    query = select(Task.id, Task.line).where(Task.campaign_id == campaign_id, Task.id > after)
-    return [(row.id, row.line) for row in session.execute(query.order_by(Task.id).limit(limit))]
+    query = _in_order(select(Task.id, Task.line), campaign_id, after)
+    return [(row.id, row.line) for row in session.execute(query.limit(limit))]
 
 
 def total(session: Session, campaign_id: int) -> int:
