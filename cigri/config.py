@@ -369,9 +369,7 @@ class Settings:
         "/etc/cigri/user_lists", absolute_or_none, "Who may submit jobs that are not best-effort, for the rule 10."
     )
     max_tasks_per_campaign: int = key(0, whole(0), "Most tasks of a campaign, for the rule 20; 0: no limit.")
-    max_campaigns_per_user: int = key(
-        0, whole(0), "Most unfinished campaigns of a user, for the rule 20; 0: no limit."
-    )
+    max_campaigns_per_user: int = key(0, whole(0), "Most unfinished campaigns of a user, for the rule 20; 0: no limit.")
 
     notifications_smtp_server: str = key("", text, "SMTP server; empty: no mail.", section="Notifications")
     notifications_smtp_port: int = key(25, whole(1, 65535), "Port of the SMTP server (587: starttls, 465: ssl).")

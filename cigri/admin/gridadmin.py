@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cigri import __version__, logs
+from cigri.admin.admission import admission
 from cigri.admin.cluster import cluster
 from cigri.admin.database import db
 from cigri.admin.grid import Commands, Grid
@@ -29,3 +30,4 @@ def gridadmin(context: click.Context, config_file: str | None, verbose: bool) ->
 
 gridadmin.add_command(db)
 gridadmin.add_command(cluster)
+gridadmin.add_command(admission)

@@ -15,7 +15,8 @@ from sqlalchemy import Engine
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cigri import __version__
-from cigri.api import errors
+from cigri.admission import Rules
+from cigri.api import admission, errors
 from cigri.api.routes import campaigns, clusters, events, grid, jobs, tasks
 from cigri.config import Settings
 
@@ -46,6 +47,8 @@ def create_app(settings: Settings, engine: Engine) -> ASGIApp:
         title="CiGri", version=__version__, lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
     )
     app.state.settings, app.state.engine = settings, engine
+    app.state.rules = Rules(settings.admission_rules_directory)
+    admission.look(app.state.rules)
     for router in ROUTERS:
         app.include_router(router)
     errors.register(app)

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from cigri.admission import Broken, Refuse
 from cigri.api.replies import reply
 from cigri.db.campaigns import KeyReused, NoSuchCampaign, WrongState
 from cigri.errors import InvalidJDL
@@ -83,6 +84,15 @@ def register(app: FastAPI) -> None:
     @app.exception_handler(KeyReused)
     async def _reused(request: Request, error: KeyReused) -> Response:
         return answer(request, 422, "Unprocessable Content", str(error))
+
+    @app.exception_handler(Refuse)
+    async def _refused(request: Request, error: Refuse) -> Response:
+        return answer(request, 400, "Admission rule error", str(error))
+
+    @app.exception_handler(Broken)
+    async def _broken(request: Request, error: Broken) -> Response:
+        log.error("admission rules are broken, a campaign was refused: %s", error)
+        return answer(request, 400, "Admission rule error", error.told())
 
     @app.exception_handler(HTTPException)
     async def _framework(request: Request, error: HTTPException) -> Response:

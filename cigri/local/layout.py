@@ -130,6 +130,7 @@ class Layout:
             "LOG_FILE": "STDERR",
             **QUICK,
             "API_SOCKET": str(self.api_socket),
+            "ADMISSION_RULES_DIRECTORY": "none",
             "API_ADMINISTRATORS": ", ".join({"root": 0, pwd.getpwuid(os.geteuid()).pw_name: 0}),
         }
         unknown = plan.settings.keys() - (config.keys(config.Settings) | config.keys(config.ClientSettings))

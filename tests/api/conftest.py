@@ -106,7 +106,9 @@ def clusters(engine: Engine) -> dict[str, int]:
     return dict(zip(names, ids, strict=True))
 
 
-SETTINGS = Settings(api_trusted_addresses=("127.0.0.1",), api_administrators=("root", "boss"))
+SETTINGS = Settings(
+    api_trusted_addresses=("127.0.0.1",), api_administrators=("root", "boss"), admission_rules_directory=""
+)
 
 
 @contextmanager

@@ -68,6 +68,7 @@ def main() -> None:
             f'DATABASE_HOST = "{where["host"]}"\nDATABASE_PORT = "{where["port"]}"\n'
             f'DATABASE_NAME = "{where["dbname"]}"\nDATABASE_USER_NAME = "{where["user"]}"\n'
             f'DATABASE_SSL_MODE = "disable"\nAPI_SOCKET = "{folder}/api"\n'
+            'ADMISSION_RULES_DIRECTORY = "none"\n'
         )
         environ = {**os.environ, "CIGRICONFFILE": str(folder / "cigri.conf")}
         with subprocess.Popen([sys.executable, "-m", "cigri.api.server"], env=environ, cwd=TOP) as api:

@@ -67,6 +67,7 @@ def served(postgres: EmbeddedPostgres, template: Any, tmp_path_factory: pytest.T
         f'DATABASE_HOST = "{database.host}"\nDATABASE_PORT = "{database.port}"\nDATABASE_NAME = "{database.name}"\n'
         f'DATABASE_USER_NAME = "postgres"\nDATABASE_SSL_MODE = "disable"\n'
         f'API_SOCKET = "{path}"\nLOG_FILE = "{folder}/log"\nAPI_MAX_BODY = "20M"\n'
+        'ADMISSION_RULES_DIRECTORY = "none"\n'
     )
     environ = {"PATH": os.environ["PATH"], "CIGRICONFFILE": str(config), "LC_ALL": "C.UTF-8"}
     top = str(Path(__file__).resolve().parents[2])

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
-from cigri.api import submissions
+from cigri.api import admission, submissions
 from cigri.api.bodies import ArrivedBody, Body
 from cigri.api.context import Context, Here, identifier
 from cigri.api.errors import not_found, refused
@@ -40,13 +40,15 @@ def listing(here: Here) -> Response:
 def submit(here: Here, body: ArrivedBody) -> Response:
     """A new campaign from a JDL, or from a JDL line and one line per task. ?dry_run: only look at it."""
     wanted = submissions.read_campaign(here, body)
-    if here.given("dry_run"):
-        return here.reply(wanted.report())
-    key = submissions.idempotency_key(here, body)
     user = here.caller.named()
+    if here.given("dry_run"):
+        with here.transaction() as session:
+            return here.reply(admission.admit(here, session, wanted, user).report())
+    key = submissions.idempotency_key(here, body)
     with here.transaction() as session:
         campaign_id = changes.answered(session, user, key) if key else None
         if campaign_id is None:
+            wanted = admission.admit(here, session, wanted, user)
             campaign_id = wanted.store(session, user)
             if key:
                 changes.remember(session, user, key, campaign_id)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fastapi import APIRouter, Response
 
-from cigri.api import submissions
+from cigri.api import admission, submissions
 from cigri.api.bodies import ArrivedBody
 from cigri.api.context import MOST_BIG, Context, Here, identifier
 from cigri.api.errors import ApiError, not_found
@@ -46,6 +46,7 @@ def add(campaign: str, here: Here, body: ArrivedBody) -> Response:
     user = here.caller.named()
     with here.transaction() as session:
         if idempotency is None or changes.answered(session, user, idempotency) is None:
+            admission.admit_tasks(here, session, key, wanted.total)
             try:
                 changes.add_tasks(session, key, wanted.lines(), wanted.total)
             except changes.WrongState as error:
