@@ -101,7 +101,8 @@ def test_nothing_of_a_cancelled_campaign(books, cluster):
 
 @pytest.mark.parametrize("code", ["TIMEOUT", "CLUSTER_MANUALLY_DISABLED", "RUNNER_SUBMIT_ERROR"])
 def test_nothing_while_blacklisted(books, cluster, code):
-    campaign, healthy = books.campaign([cluster]), books.cluster("healthy")
+    healthy = books.cluster("healthy")
+    campaign = books.campaign([cluster, healthy])
     with books.transaction() as session:
         event_id = events.record(session, events.News(code, campaign_id=campaign, cluster_id=cluster))
         allowances.write(session, {cluster: [Grant(campaign, 1)], healthy: [Grant(campaign, 1)]})

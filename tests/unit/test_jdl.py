@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cigri.core import jdl, lenient_json
 from cigri.core.jdl_settings import SETTINGS, Campaign, ClusterJob
+from cigri.core.states import JobKind
 from cigri.core.walltime import Walltime
 from cigri.errors import InvalidJDL
 
@@ -86,6 +87,36 @@ def test_a_jdl_as_they_are_written():
     assert found.private == {"_group": "astro"}
 
 
+def test_stages_run_in_the_home_on_one_resource_and_are_not_best_effort():
+    found = job(prologue=["mkdir $OAR_JOB_ID", "echo {OAR_JOB_ID}"], prologue_walltime="0:10", cluster_job_type="x")
+    stage = found.stage(JobKind.PROLOGUE)
+    assert stage.exec_file == "mkdir $OAR_JOB_ID\necho $OAR_JOB_ID"
+    assert (stage.directory(1), stage.resources, str(stage.walltime)) == ("$HOME", "/resource_id=1", "0:10:00")
+    assert stage.types == ("x",)
+    assert found.types == ("besteffort", "x")
+    assert job(test_mode="true").types == ()
+    assert job(type="normal").types == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "retries"),
+    [({}, 0), ({"retry_exit_codes": [1, "75"]}, 3), ({"retry_exit_codes": "1,75", "max_retries": "5"}, 5)],
+)
+def test_retries(given, retries):
+    found = job(**given)
+    assert found.retries == retries
+    assert found.retry_exit_codes == ((1, 75) if given else ())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("retry_exit_codes", [0]), ("retry_exit_codes", [256]), ("retry_exit_codes", 3), ("retry_exit_codes", [True]),
+     ("max_retries", -1), ("max_retries", True), ("max_failures", 0)],
+)  # fmt: skip
+def test_retries_that_are_refused(key, value):
+    assert fault_of(**{key: value})
+
+
 def test_all_faults_come_at_once():
     found = faults(
         {
@@ -95,7 +126,7 @@ def test_all_faults_come_at_once():
             "walltime": "1h",
             "clusters": {
                 "a": {"exec_fil": "y", "params": ["1"]},
-                "b": {"exec_file": "it's", "max_jobs": 0, "type": "normal", "test_mode": "true"},
+                "b": {"exec_file": "it's", "max_jobs": 0, "type": "nightly", "temporal_grouping": "true"},
                 "c": 4,
             },
         }
@@ -109,8 +140,8 @@ def test_all_faults_come_at_once():
         "clusters.a.params": "belongs to the top level of the JDL, not to a cluster",
         "clusters.b.exec_file": "has a ' without its partner",
         "clusters.b.max_jobs": "must be a whole number of 1 or more",
-        "clusters.b.type": "normal jobs come in a later version, with admission rules; for now all are best-effort",
-        "clusters.b.test_mode": "is not available in this version; leave it out",
+        "clusters.b.type": "nightly does not exist here, nor did it ever work; use best-effort",
+        "clusters.b.temporal_grouping": "is not available in this version; leave it out",
         "clusters.c": "must be an object with the settings of this cluster: {}",
         "clusters.a.exec_file": "is missing",
         "name": "is missing",
@@ -215,10 +246,6 @@ def test_directories_that_are_refused(written):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("prologue", ["mkdir x"]),
-        ("epilogue", ["rm x"]),
-        ("prologue_walltime", "1"),
-        ("test_mode", "true"),
         ("temporal_grouping", True),
         ("dimensional_grouping", "true"),
         ("checkpointing_type", "blcr"),
@@ -227,7 +254,6 @@ def test_directories_that_are_refused(written):
         ("output_destination", "y"),
         ("type", "semi-best-effort"),
         ("type", "nightly"),
-        ("type", "normal"),
         ("jobs_type", "desktop_computing"),
     ],
 )
