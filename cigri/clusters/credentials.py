@@ -83,12 +83,12 @@ class OwnTokens:
             return
         if lister := self.ask(None):
             yield _bearing(Identity(self.header).named(LISTING_LOGIN), lister)
-        if login is not None and (own := self._of(login)):
+        if own := self._own(login or ""):
             yield _bearing(named, own)
         elif not lister:
             yield named
 
-    def _of(self, login: str) -> str:
+    def _own(self, login: str) -> str:
         try:
             return self.ask(login)
         except TokenRefused:

@@ -71,7 +71,7 @@ class Follower:
         ended = 0
         for login, own in by_login.items():
             try:
-                changes = self._look(site, login, own)
+                changes = self._look(site.acting(own[0].campaign_id), login, own)
             except Refused as error:
                 # About this login alone: the others' jobs are followed all the same.
                 log.warning("%s: jobs of %s cannot be followed: %s", site.name, login, error)
@@ -250,7 +250,8 @@ class Follower:
             return ""
         self._tails.add(kind)
         try:
-            return site.cluster.read_file(job.login, path, site.settings.stderr_tail).decode(errors="replace").strip()
+            reader = site.acting(job.campaign_id).cluster
+            return reader.read_file(job.login, path, site.settings.stderr_tail).decode(errors="replace").strip()
         except ClusterError as error:
             log.info("%s: stderr of job %d: %s", site.name, job.id, error)
             return ""

@@ -19,7 +19,7 @@ from cigri.daemons.sweeping import sweep
 from cigri.db import clusters, events, grid, kills, strays
 from cigri.db.engine import notify
 from cigri.db.kills import Doomed, KillReason
-from cigri.errors import ClusterError, ConfigError
+from cigri.errors import ClusterError, ConfigError, TokenRefused
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class Nikita(Daemon):
         self._more = len(doomed) == DELETIONS
         remote = {job.id: job for job in site.cluster.jobs([job.remote_id for job in doomed])}
         sent = 0
+        refused: set[str] = set()
         for job in doomed:
             there = remote.get(job.remote_id)
             # A bare id identifies nothing: only what has our name and key is deleted.
@@ -85,9 +86,19 @@ class Nikita(Daemon):
             if job.reason is KillReason.QUEUED and there.state is RemoteState.RUNNING:
                 self._let_run(job)
                 continue
-            site.cluster.delete(job.login, job.remote_id)
-            sent += 1
+            if job.login not in refused:
+                sent += self._delete(site, job, refused)
         return sent
+
+    def _delete(self, site: Site, job: Doomed, refused: set[str]) -> bool:
+        """Send a deletion. Where the cluster refuses a user, the others' jobs are deleted all the same."""
+        try:
+            site.acting(job.campaign_id).cluster.delete(job.login, job.remote_id)
+        except TokenRefused as error:
+            log.warning("%s: jobs of %s cannot be deleted: %s", site.name, job.login, error)
+            refused.add(job.login)
+            return False
+        return True
 
     def _let_run(self, job: Doomed) -> None:
         """It waited too long, but it has started now."""

@@ -53,7 +53,8 @@ class Settler:
         settled = 0
         for login in sorted({each.login for each in waiting}):
             try:
-                settled += self._login(site, login, [each for each in waiting if each.login == login], slowest)
+                own = [each for each in waiting if each.login == login]
+                settled += self._login(site.acting(own[0].campaign_id), login, own, slowest)
             except Refused as error:
                 # Who may not look now settles nothing; the others' submissions are looked up all the same.
                 log.warning("%s: submissions of %s cannot be looked up: %s", site.name, login, error)
@@ -147,7 +148,7 @@ def _delete(site: Site, submission: Unsettled, surplus: tuple[int, ...]) -> None
     for remote_id in surplus:
         log.warning("%s: surplus job %d of submission %s deleted", site.name, remote_id, submission.name)
         try:
-            site.cluster.delete(submission.login, remote_id)
+            site.acting(submission.campaign_id).cluster.delete(submission.login, remote_id)
         except TokenRefused:
             raise
         except ClusterError as error:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from sqlalchemy.orm import Session
 
 from cigri.clusters.base import Cluster, RemoteJob, RemoteState
 from cigri.clusters.connect import ClusterSettings, connect, described
+from cigri.clusters.credentials import Ask
 from cigri.config import Settings
 from cigri.core.outcome import Sign
 from cigri.core.settling import Sighting
 from cigri.core.shell import job_key
 from cigri.daemons.base import Daemon
-from cigri.db import tables
+from cigri.db import mappings, tables
+from cigri.db.engine import transaction
 from cigri.db.locks import LockSession
+from cigri.db.views import campaigns
+from cigri.db.wallet import Wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,12 @@ class Site:
     cluster: Cluster
     settings: Settings
     transaction: Callable[[], AbstractContextManager[Session]]
+    wallet: Wallet | None = None  # where each user has a token of their own
+    act: Callable[[int | None], Cluster] | None = None
+
+    def acting(self, campaign_id: int | None) -> Site:
+        """The site as one works with it for the owner of a campaign, with that user's token where tokens count."""
+        return self if self.act is None else replace(self, cluster=self.act(campaign_id))
 
 
 class Sites:
@@ -43,6 +53,7 @@ class Sites:
         # One connection for the locks of all clusters: a daemon asks one at a time.
         self._locks = LockSession(daemon.engine)
         self._known: dict[int, tuple[ClusterSettings, Cluster]] = {}
+        self._owners: dict[int, str] = {}  # of campaigns: they never change
 
     def site(self, record: tables.Cluster) -> Site:
         """The site of a declared cluster. Raises ConfigError when it cannot be reached as it is declared."""
@@ -60,18 +71,46 @@ class Sites:
             known[1],
             self._daemon.settings,
             self._daemon.transaction,
+            *self._own_tokens(record, settings),
         )
 
     def close(self) -> None:
         """Give the connection of the clusters' locks back."""
         self._locks.close()
 
+    def wallet(self, record: tables.Cluster) -> Wallet:
+        """The users' tokens for a cluster."""
+        return Wallet(self._daemon.engine, record.id, record.name, self._daemon.settings.token_key_file)
+
+    def _own_tokens(
+        self, record: tables.Cluster, settings: ClusterSettings
+    ) -> tuple[Wallet | None, Callable[[int | None], Cluster] | None]:
+        if not mappings.has_own_tokens(record):
+            return None, None
+        wallet = self.wallet(record)
+
+        def act(campaign_id: int | None) -> Cluster:
+            return self._client(record.id, settings, wallet.asking(self._owner(campaign_id)))
+
+        return wallet, act
+
+    def _owner(self, campaign_id: int | None) -> str:
+        if campaign_id is None:
+            return ""
+        if campaign_id not in self._owners:
+            with transaction(self._daemon.engine) as session:
+                self._owners[campaign_id] = campaigns.owner(session, campaign_id) or ""
+        return self._owners[campaign_id]
+
     def _connect(self, cluster_id: int, settings: ClusterSettings) -> tuple[ClusterSettings, Cluster]:
+        wallet = Wallet(self._daemon.engine, cluster_id, settings.name, settings.token_key_file)
+        self._known[cluster_id] = (settings, self._client(cluster_id, settings, wallet.asking("")))
+        return self._known[cluster_id]
+
+    def _client(self, cluster_id: int, settings: ClusterSettings, ask: Ask) -> Cluster:
         timeout = self._daemon.settings.rest_queries_timeout
         lock = partial(self._locks.hold, cluster_id)
-        client = connect(settings, timeout=timeout, lock=lock, guard=self._daemon.duty.guard)
-        self._known[cluster_id] = (settings, client)
-        return self._known[cluster_id]
+        return connect(settings, timeout=timeout, lock=lock, guard=self._daemon.duty.guard, ask=ask)
 
 
 def is_ours(remote: RemoteJob, name: str, key: int) -> bool:

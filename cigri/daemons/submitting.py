@@ -11,6 +11,7 @@ from cigri.clusters.base import RemoteJob, Submission
 from cigri.core import jdl, names
 from cigri.core.shell import array_command, command_line
 from cigri.core.states import JobKind
+from cigri.daemons.entitlement import advice, entitled
 from cigri.daemons.settling import adopt
 from cigri.daemons.sites import Site
 from cigri.db import allowances, events, grid, stages, submissions
@@ -47,12 +48,14 @@ class Submitter:
         until = time.monotonic() + LONGEST_ROUND
         sent = 0
         for job_id, campaign_id in launches:
+            if not entitled(site, campaign_id):
+                continue
             claimed = self._claim_stage(site, job_id, campaign_id, clock)
             if claimed is not None and not self._send(site, claimed):
                 return sent
             sent += claimed is not None
         for campaign_id, tasks in granted:
-            while tasks > 0 and time.monotonic() < until:
+            while tasks > 0 and time.monotonic() < until and entitled(site, campaign_id):
                 claimed = self._claim(site, campaign_id, clock, min(tasks, site.chunk))
                 if claimed is None:
                     break
@@ -98,6 +101,7 @@ class Submitter:
 
     def _send(self, site: Site, claimed: Claimed) -> bool:
         """Send a claimed submission; whether the next may be sent at once."""
+        site = site.acting(claimed.campaign_id)
         request = build(site, claimed)
         began = time.monotonic()
         try:
@@ -179,7 +183,7 @@ def build(site: Site, claimed: Claimed) -> Submission:
 def refusal(site: Site, campaign_id: int, error: Refused) -> events.News:
     """The event for a submission that the cluster refused."""
     if isinstance(error, TokenRefused):
-        message = f"{site.name} does not accept who submits: {error}"
+        message = f"{site.name} does not accept who submits: {error}{advice(site)}"
         return events.News("RUNNER_SUBMIT_PERMISSION_DENIED", message, campaign_id, site.id)
     if "not enough resources" in str(error).lower():
         # Comes also while nodes are suspected for a while.

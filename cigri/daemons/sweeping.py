@@ -12,7 +12,7 @@ from cigri.daemons.settling import LOOK_BACK, complete_listing
 from cigri.daemons.sites import Site, sighting
 from cigri.db import events, grid, strays
 from cigri.db.strays import Stray
-from cigri.errors import ClusterError
+from cigri.errors import ClusterError, TokenRefused
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,13 @@ def sweep(site: Site, *, everybody: bool = False) -> int:
         logins = strays.logins(session, site.id, None if everybody else HISTORY)
     found = 0
     since = site.cluster.clock() - site.settings.request_arrival_window - LOOK_BACK
-    for login in logins:
-        ours = [job for job in complete_listing(site, login, since) if job.name.startswith(prefix)]
-        found += _sweep_login(site, login, ours)
+    for login, campaign_id in logins:
+        acting = site.acting(campaign_id)
+        try:
+            ours = [job for job in complete_listing(acting, login, since) if job.name.startswith(prefix)]
+            found += _sweep_login(acting, login, ours)
+        except TokenRefused as error:
+            log.warning("%s: jobs of %s cannot be swept: %s", site.name, login, error)
     return found
 
 
@@ -61,7 +65,8 @@ def _act(site: Site, login: str, job: RemoteJob, stray: Stray, action: Action) -
     if action is Action.DELETE:
         log.warning("%s belongs to nobody here: deleted", what)
         try:
-            site.cluster.delete(login, job.id)
+            owned = site if stray.campaign_id is None else site.acting(stray.campaign_id)
+            owned.cluster.delete(login, job.id)
         except ClusterError as error:
             log.warning("%s: %s; tried again at the next sweep", what, error)
         return _tell(site, job, stray, "STRAY_JOB", f"{what} belonged to nobody here and was deleted")

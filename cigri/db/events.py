@@ -116,6 +116,17 @@ def close(session: Session, event_ids: Sequence[int]) -> set[int]:
     return set(session.scalars(change)) & set(event_ids)
 
 
+def is_open(session: Session, news: News) -> bool:
+    """Whether an event of this code about the same campaign and cluster is open."""
+    found = exists().where(
+        Event.state == EventState.OPEN,
+        Event.code == news.code,
+        Event.campaign_id.is_not_distinct_from(news.campaign_id),
+        Event.cluster_id.is_not_distinct_from(news.cluster_id),
+    )
+    return bool(session.scalar(select(found)))
+
+
 def blacklisted(
     cluster_id: SQLColumnExpression[int] | int, campaign_id: SQLColumnExpression[int] | int | None = None
 ) -> ColumnElement[bool]:

@@ -74,12 +74,13 @@ class Doomed:
     name: str
     login: str
     reason: KillReason
+    campaign_id: int
 
 
 def due(session: Session, cluster_id: int, limit: int) -> list[Doomed]:
     """Marked jobs on the cluster whose next deletion is due, the most urgent first."""
     query = (
-        select(Job.id, Job.remote_id, Submission.name, Submission.login, Job.kill_reason)
+        select(Job.id, Job.remote_id, Submission.name, Submission.login, Job.kill_reason, Job.campaign_id)
         .join(Submission, Submission.id == Job.submission_id)
         .where(
             Job.cluster_id == cluster_id,
@@ -91,8 +92,8 @@ def due(session: Session, cluster_id: int, limit: int) -> list[Doomed]:
         .limit(limit)
     )
     return [
-        Doomed(job_id, remote_id or 0, name, login, KillReason(reason or KillReason.CANCELLED))
-        for job_id, remote_id, name, login, reason in session.execute(query)
+        Doomed(job_id, remote_id or 0, name, login, KillReason(reason or KillReason.CANCELLED), campaign_id)
+        for job_id, remote_id, name, login, reason, campaign_id in session.execute(query)
     ]
 
 

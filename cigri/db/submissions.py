@@ -14,6 +14,7 @@ from cigri.core.states import CampaignState, JobKind, JobState, StageState, Subm
 from cigri.db import events, stages
 from cigri.db.arrays import rows
 from cigri.db.jobs import give_back
+from cigri.db.mappings import login_of
 from cigri.db.tables import Allowance, Campaign, CampaignCluster, ClusterStatus, Job, Submission, Task
 
 _NO_SYNC = {"synchronize_session": False}
@@ -88,13 +89,12 @@ def claim(
     tasks = _take_tasks(session, cluster_id, campaign_id, limit)
     if not tasks:
         return None
-    submission_id = _open(
-        session, name, campaign_id, cluster_id, campaign.grid_user, url_generation, len(tasks), remote_clock
-    )
+    login = login_of(session, campaign.grid_user, cluster_id)
+    submission_id = _open(session, name, campaign_id, cluster_id, login, url_generation, len(tasks), remote_clock)
     stages.owe_epilogue(session, campaign_id, cluster_id)
     jobs = _open_jobs(session, submission_id, cluster_id, campaign_id, list(tasks))
     lines = tuple((job_id, tasks[task_id]) for task_id, job_id in sorted(jobs.items(), key=lambda pair: pair[1]))
-    return Claimed(submission_id, name, campaign.grid_user, campaign_id, campaign.jdl, lines)
+    return Claimed(submission_id, name, login, campaign_id, campaign.jdl, lines)
 
 
 def claim_stage(
@@ -110,14 +110,15 @@ def claim_stage(
     job = session.execute(query).one_or_none()
     if job is None:
         return None
-    submission_id = _open(session, name, job.campaign_id, cluster_id, job.grid_user, url_generation, 1, remote_clock)
+    login = login_of(session, job.grid_user, cluster_id)
+    submission_id = _open(session, name, job.campaign_id, cluster_id, login, url_generation, 1, remote_clock)
     session.execute(
         update(Job)
         .where(Job.id == job_id)
         .values(state=JobState.LAUNCHING, submission_id=submission_id)
         .execution_options(**_NO_SYNC)
     )
-    return Claimed(submission_id, name, job.grid_user, job.campaign_id, job.jdl, ((job_id, ""),), job.kind)
+    return Claimed(submission_id, name, login, job.campaign_id, job.jdl, ((job_id, ""),), job.kind)
 
 
 def _open(
