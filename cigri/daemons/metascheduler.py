@@ -12,7 +12,7 @@ from cigri.config import Settings
 from cigri.core import control, scheduling
 from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
-from cigri.db import allowances, endings, stages
+from cigri.db import allowances, campaigns, endings, stages
 from cigri.db.engine import notify
 
 
@@ -28,6 +28,7 @@ class Metascheduler(Daemon):
         self._stage()
         allowed = self._allow()
         ended = self._close()
+        self._clear()
         said = [f"{allowed} tasks allowed"] if allowed else []
         said += [f"campaigns ended: {', '.join(map(str, ended))}"] if ended else []
         return ", ".join(said)
@@ -54,6 +55,12 @@ class Metascheduler(Daemon):
                 return 0
             notify(session, "allowances")
         return sum(grant.tasks for dealt in grants.values() for grant in dealt)
+
+    def _clear(self) -> None:
+        """Cancel what is left of large cancelled campaigns, a part in each round."""
+        with self.transaction() as session:
+            if campaigns.clear(session):
+                notify(session, "campaigns")
 
     def _close(self) -> list[int]:
         with self.transaction() as session:

@@ -44,6 +44,9 @@ class CountDiffers(CigriError):
     """Not as many tasks came as were declared: nothing may be committed."""
 
 
+CANCELLED_AT_ONCE = 20_000
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What a campaign is to be like on one cluster (see campaign_clusters)."""
@@ -174,8 +177,9 @@ def rename(session: Session, campaign_id: int, name: str) -> None:
 
 
 def cancel(session: Session, campaign_id: int) -> int:
-    """End the campaign: pending tasks are cancelled at once, live jobs are marked; how many were marked.
+    """End the campaign: pending tasks are cancelled, live jobs are marked; how many were marked.
 
+    Of a very large campaign the metascheduler cancels the rest of the pending tasks: nobody claims them any more.
     The tasks of marked jobs are cancelled when the clusters have reported their ends. Raises WrongState for a
     campaign that is cancelled or has terminated.
     """
@@ -186,14 +190,35 @@ def cancel(session: Session, campaign_id: int) -> int:
     session.flush()
     # Jobs first: a runner that is ending some is waited for here, and what it gave back is seen below.
     marked = kills.mark_campaign(session, campaign_id, kills.KillReason.CANCELLED)
-    session.execute(
-        update(Task)
-        .where(Task.campaign_id == campaign_id, Task.state == TaskState.PENDING)
-        .values(state=TaskState.CANCELLED)
-        .execution_options(synchronize_session=False)
-    )
+    campaign.clearing = cancel_pending(session, campaign_id) == CANCELLED_AT_ONCE
+    session.flush()
     notify(session, "campaigns")
     return marked
+
+
+def cancel_pending(session: Session, campaign_id: int) -> int:
+    """Cancel pending tasks of a cancelled campaign, CANCELLED_AT_ONCE at most; how many."""
+    some = select(Task.id).where(Task.campaign_id == campaign_id, Task.state == TaskState.PENDING)
+    change = (
+        update(Task)
+        .where(Task.id.in_(some.limit(CANCELLED_AT_ONCE)))
+        .values(state=TaskState.CANCELLED)
+        .returning(Task.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(session.execute(change).all())
+
+
+def clear(session: Session) -> bool:
+    """Cancel some of the tasks that were left pending when their campaign was cancelled; whether more are left."""
+    campaign = session.scalar(
+        select(Campaign).where(Campaign.clearing).order_by(Campaign.id).limit(1).with_for_update()
+    )
+    if campaign is None:
+        return False
+    campaign.clearing = cancel_pending(session, campaign.id) == CANCELLED_AT_ONCE
+    session.flush()
+    return True
 
 
 def answered(session: Session, user: str, key: Key) -> int | None:

@@ -38,7 +38,7 @@ _RULES = (
        WHERE s.state IN ('sending', 'void') AND j.state <> 'launching'""",
     """SELECT format('campaign %s is %s and has %s pending tasks', c.id, c.state, p.pending)
        FROM campaigns c JOIN campaign_progress p ON p.campaign_id = c.id
-       WHERE c.state IN ('terminated', 'cancelled') AND p.pending > 0""",
+       WHERE c.state IN ('terminated', 'cancelled') AND p.pending > 0 AND NOT c.clearing""",
     """SELECT format('event %s is an open blacklist, its parent %s is closed', e.id, p.id)
        FROM events e JOIN events p ON p.id = e.parent
        WHERE e.code = 'BLACKLIST' AND e.state = 'open' AND p.state = 'closed'""",

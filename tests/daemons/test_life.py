@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from cigri.core.states import CampaignState, JobState
+from cigri.db import campaigns
+from cigri.db.engine import transaction
 from cigri.db.tables import Event, Job, Submission
 
 
@@ -49,3 +51,15 @@ def test_submissions_are_named_and_settled(grid) -> None:
     for submission in grid.rows(Submission):
         assert submission.name.startswith("cigri.")
         assert submission.state.value == "settled"
+
+
+def test_a_large_campaign_is_cancelled_part_by_part(grid, monkeypatch) -> None:
+    monkeypatch.setattr(campaigns, "CANCELLED_AT_ONCE", 10)
+    campaign = grid.campaign(["x"] * 35)
+    with transaction(grid.engine) as session:
+        campaigns.cancel(session, campaign)
+    assert grid.tasks(campaign) == {"pending": 25, "cancelled": 10}
+    for _ in range(4):
+        grid.cycles()
+    assert grid.tasks(campaign) == {"cancelled": 35}
+    assert grid.rows(Job) == []
