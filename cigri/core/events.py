@@ -93,6 +93,7 @@ MEANINGS: dict[str, Meaning] = {
     "UNKNOWN_STATE": _told(Scope.CLUSTER, Severity.MEDIUM),
     "UNDER_STRESS": Meaning(Scope.CLUSTER, Severity.MEDIUM),
     "RUNNER_FAILED": _told(Scope.CLUSTER, Severity.HIGH),
+    "JUDAS_FAILED": Meaning(Scope.LOG, Severity.MEDIUM),
     "ALMIGHTY_STARTING": _told(Scope.LOG),
     "ALMIGHTY_TERMINATING": _told(Scope.LOG),
     "NEW_CAMPAIGN": _told(),

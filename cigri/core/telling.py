@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
-from datetime import timedelta
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from cigri.core.events import MEANINGS, Meaning, Scope, Severity
+from cigri.core.events import MEANINGS, Meaning, Scope, Severity, meaning
 
 
 class Channel(enum.StrEnum):
@@ -53,4 +55,98 @@ def wanted(severity: Severity, least: Severity) -> bool:
 
 def retry_delay(tries: int) -> timedelta:
     """How long to wait after this many failed tries before the next."""
-    return min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tries, 20))
+    return min(LONGEST_DELAY, FIRST_DELAY * (1 << min(tries, 20)))
+
+
+# --- what is told
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The campaign that an event is about, as it is when it is told."""
+
+    id: int
+    name: str
+    owner: str
+    total: int
+    done: int
+    failed: int
+    cancelled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """An event that is to be told. `more` is how often it happened since it was told last."""
+
+    code: str
+    message: str
+    count: int
+    more: int
+    told_before: bool
+    opened: datetime
+    campaign: Subject | None = None
+    cluster: str | None = None
+    job_id: int | None = None
+    last_job_id: int | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """What one message tells: events of one code, all of one campaign or of none."""
+
+    code: str
+    severity: Severity
+    campaign: Subject | None
+    happenings: tuple[Happening, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message on its way. `message_id` is the same at every try."""
+
+    id: int
+    to: str
+    message_id: str
+    subject: str
+    body: str
+    user: str
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Blacklist:
+    """A blacklist that is open: what caused it, and what it keeps from what."""
+
+    cause: str
+    message: str
+    cluster: str
+    since: datetime
+    event_id: int
+    campaign_id: int | None = None
+    campaign_name: str = ""
+    owner: str = ""
+
+
+def audience(happening: Happening) -> str:
+    """Whose subscriptions hear of it: a campaign's owner, and the administrator of all else."""
+    if meaning(happening.code).scope is Scope.CLUSTER:
+        return ADMINISTRATOR
+    if happening.campaign is not None:
+        return happening.campaign.owner
+    return happening.user or ADMINISTRATOR
+
+
+def topics(happenings: Iterable[Happening]) -> dict[str, list[Topic]]:
+    """What each user is to hear of: one topic for each code and campaign, gravest first."""
+    found: dict[str, dict[tuple[str, int], list[Happening]]] = {}
+    for one in happenings:
+        key = (one.code, one.campaign.id if one.campaign else 0)
+        found.setdefault(audience(one), {}).setdefault(key, []).append(one)
+    return {
+        user: sorted(
+            (Topic(code, meaning(code).severity, some[0].campaign, tuple(some)) for (code, _), some in kinds.items()),
+            key=lambda topic: -RANK[topic.severity],
+        )
+        for user, kinds in found.items()
+    }

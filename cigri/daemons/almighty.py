@@ -30,7 +30,7 @@ from cigri.errors import CigriError
 
 log = logging.getLogger(__name__)
 
-DAEMONS = ("metascheduler", "updater", "nikita")
+DAEMONS = ("metascheduler", "updater", "nikita", "judas")
 
 
 class Almighty:
