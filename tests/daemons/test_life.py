@@ -53,13 +53,13 @@ def test_submissions_are_named_and_settled(grid) -> None:
         assert submission.state.value == "settled"
 
 
-def test_a_large_campaign_is_cancelled_part_by_part(grid, monkeypatch) -> None:
-    monkeypatch.setattr(campaigns, "CANCELLED_AT_ONCE", 10)
-    campaign = grid.campaign(["x"] * 35)
+def test_a_large_campaign_is_cancelled_part_by_part(grid) -> None:
+    part = campaigns.CANCELLED_AT_ONCE
+    campaign = grid.campaign(["x"] * (2 * part + 5))
     with transaction(grid.engine) as session:
         campaigns.cancel(session, campaign)
-    assert grid.tasks(campaign) == {"pending": 25, "cancelled": 10}
-    for _ in range(4):
-        grid.cycles()
-    assert grid.tasks(campaign) == {"cancelled": 35}
+    assert grid.tasks(campaign) == {"pending": part + 5, "cancelled": part}
+    for _ in range(3):
+        grid.metascheduler.cycle()
+    assert grid.tasks(campaign) == {"cancelled": 2 * part + 5}
     assert grid.rows(Job) == []
