@@ -30,6 +30,9 @@ class Minioar:
     slots: int
     nodes: int = 1
     token_file: Path | None = None
+    jwt_secret_file: Path | None = None
+    jwt_lifetime: float | None = None
+    closed: bool = False
     round: float = 0.2
     kill_jobs: bool = True
     die_with_parent: bool = False
@@ -98,6 +101,9 @@ class Minioar:
         words = [sys.executable, "-P", "-m", "cigri.local.minioar", "--dir", self.folder, "--slots", self.slots]
         words += ["--nodes", self.nodes, "--round", self.round]
         words += [] if self.token_file is None else ["--token-file", self.token_file]
+        words += [] if self.jwt_secret_file is None else ["--jwt-secret-file", self.jwt_secret_file]
+        words += [] if self.jwt_lifetime is None else ["--jwt-lifetime", self.jwt_lifetime]
+        words += ["--closed"] if self.closed else []
         words += ["--kill-jobs"] if self.kill_jobs else []
         return [str(word) for word in words]
 

@@ -17,6 +17,7 @@ from cigri.local.minioar.faults import Fault, Faults
 from cigri.local.minioar.job import ALL_WORDS
 from cigri.local.minioar.request import Refusal
 from cigri.local.minioar.store import Wanted
+from cigri.local.minioar.tokens import Desk, bearer
 
 VERSION = "3.0.3dev"
 API_VERSION = "3.0.0.dev11"
@@ -99,10 +100,18 @@ def _page(total: int, offset: int) -> None:
 
 
 class Routes:
-    """Answers requests from the engine's jobs. With a token, every request must bring it."""
+    """Answers requests from the engine's jobs.
 
-    def __init__(self, engine: Engine, faults: Faults, token: str | None) -> None:
+    With a token, every request must bring it. With a desk, each user has a token of their own, and it is asked for
+    where OAR3 asks for it: not for lists of jobs and resources, unless the front in front of the API is closed.
+    """
+
+    def __init__(
+        self, engine: Engine, faults: Faults, token: str | None, desk: Desk | None = None, *, closed: bool = False
+    ) -> None:
         self.engine = engine
+        self.desk = desk
+        self.closed = closed
         self.faults = faults
         self.token = token
         patterns: list[tuple[str, str, Callable[..., Reply]]] = [
@@ -111,6 +120,7 @@ class Routes:
             ("GET", r"/timezone", self.timezone),
             ("GET", r"/whoami", self.whoami),
             ("GET", r"/check_token", self.check_token),
+            ("GET", r"/get_new_token", self.new_token),
             ("GET", r"/stress_factor/?", self.stress),
             ("GET", r"/resources/?", self.list_resources),
             ("GET", r"/resources/busy", self.busy),
@@ -162,18 +172,18 @@ class Routes:
 
     def _admit(self, asked: Request) -> None:
         """Refuse who does not bring the token, in OAR3's words."""
+        if self.closed and self.desk is not None and not asked.path.startswith("/minioar/"):
+            self._user(asked)
         if self.token is None:
             return
-        given = asked.headers.get("authorization", "")
-        scheme, _, word = given.partition(" ")
-        if not word:
-            raise Refusal(403, "Not authenticated")
-        if scheme.lower() != "bearer":
-            raise Refusal(403, "Invalid authentication credentials")
-        if not hmac.compare_digest(word.strip().encode(), self.token.encode()):
+        word = bearer(asked.headers.get("authorization", ""))
+        if not hmac.compare_digest(word.encode(), self.token.encode()):
             raise Refusal(401, "Could not validate credentials !!! ")
 
     def _user(self, asked: Request) -> str:
+        """Who asks: as the user's own token says, else as the header does."""
+        if self.desk is not None:
+            return self.desk.user(bearer(asked.headers.get("authorization", "")))
         return asked.headers.get("x-remote-ident", "") or self.engine.account
 
     def _row(self, word: str) -> sqlite3.Row:
@@ -200,7 +210,18 @@ class Routes:
         return _stamped()
 
     def whoami(self, asked: Request) -> Reply:
-        return _stamped(authenticated_user=self._user(asked))
+        try:
+            user = self._user(asked)
+        except Refusal as refusal:
+            if refusal.status != 401:
+                raise
+            user = ""  # OAR3 answers so for a token that has expired
+        return _stamped(authenticated_user=user)
+
+    def new_token(self, asked: Request) -> Reply:
+        if self.desk is None:
+            raise Refusal(404, "Not Found")
+        return _stamped(OAR_API_TOKEN=self.desk.renew(bearer(asked.headers.get("authorization", ""))))
 
     def check_token(self, asked: Request) -> Reply:
         return _stamped(user=self._user(asked), auth="Token valid")
@@ -344,10 +365,12 @@ class Routes:
     # Files
 
     def read_media(self, asked: Request) -> Reply:
+        self._user(asked)
         path, tail = self._media_path(asked), asked.number("tail", 0)
         return Reply(200, media.read(path, tail), "application/octet-stream")
 
     def delete_media(self, asked: Request) -> Reply:
+        self._user(asked)
         media.delete(self._media_path(asked))
         return Reply(204)
 

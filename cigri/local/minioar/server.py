@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cigri.errors import CigriError
@@ -22,6 +22,7 @@ from cigri.local.minioar.forms import Resource
 from cigri.local.minioar.keeper import socket_path
 from cigri.local.minioar.routes import Routes
 from cigri.local.minioar.store import Store
+from cigri.local.minioar.tokens import Desk
 from cigri.local.minioar.web import Web
 
 LOOPBACK = "127.0.0.1"
@@ -37,9 +38,11 @@ class Settings:
     slots: int
     nodes: int = 1
     port: int = 0
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     round: float = 0.2
     kill_jobs: bool = False
+    desk: Desk | None = None
+    closed: bool = False
 
 
 class Link:
@@ -151,7 +154,7 @@ async def serve(settings: Settings) -> None:
     link = Link(folder, engine)
     await link.connect()
     faults = Faults()
-    web = Web(Routes(engine, faults, settings.token), faults)
+    web = Web(Routes(engine, faults, settings.token, settings.desk, closed=settings.closed), faults)
     server = await _listen(web, settings.port, store)
     port = server.sockets[0].getsockname()[1]
     publish(folder, "pid", str(os.getpid()))
