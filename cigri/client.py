@@ -101,6 +101,11 @@ class Client:
         """More tasks for a campaign."""
         return self._upload(f"/campaigns/{campaign_id}/jobs", {}, lambda: _blocks(_encoded([], lines())))
 
+    def post(self, path: str, content: object) -> Json:
+        """Make something of this content. It is sent once."""
+        body = json.dumps(content).encode()
+        return self._ask("POST", path, {}, body=iter([body]), headers={"Content-Type": "application/json"})
+
     # --- how it is asked
 
     def _upload(

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cigri import __version__
 from cigri.admission import Rules
 from cigri.api import admission, errors
-from cigri.api.routes import campaigns, clusters, events, grid, jobs, tasks
+from cigri.api.routes import campaigns, clusters, events, grid, jobs, notifications, tasks
 from cigri.config import Settings
 
 log = logging.getLogger("cigri.api.access")
@@ -29,6 +29,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     tasks.router,
     events.router,
     jobs.router,
+    notifications.router,
 )
 THREADS = 12  # requests that are worked on at a time: each has a connection to the database
 CLUSTER_READERS = 4

@@ -81,3 +81,8 @@ def address_allowed(address: str) -> bool:
     if isinstance(found, ipaddress.IPv6Address):
         found = found.ipv4_mapped or found
     return not (found.is_loopback or found.is_link_local or found.is_unspecified or found.is_multicast)
+
+
+def host_of(url: str) -> str:
+    """The host that the URL of a webhook names."""
+    return urlsplit(url).hostname or ""

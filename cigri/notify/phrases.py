@@ -62,6 +62,7 @@ PHRASES: Mapping[str, Phrase] = {
         "A second run was found on the cluster and not counted: see whether its results got mixed with the first.",
         (STATE,),
     ),
+    "LATE_SUCCESS": Phrase("{tasks} succeeded after they had been given up", "They count as done.", (STATE,)),
     "PROLOG_EXIT_ERROR": Phrase("the prologue failed", _REFUSED, (LOOK, STDERR, FIX)),
     "EPILOG_EXIT_ERROR": Phrase("the epilogue failed", "All tasks had ended before.", (LOOK, STDERR)),
     "RUNNER_SUBMIT_ERROR": Phrase("a cluster refuses the jobs", _REFUSED, (LOOK, FIX)),

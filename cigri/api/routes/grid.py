@@ -26,6 +26,7 @@ def links(here: Here) -> Response:
                 link("collection", "clusters", "clusters"),
                 link("collection", "events", "events"),
                 link("collection", "gridusage", "gridusage"),
+                link("collection", "notifications", "notifications"),
             ]
         }
     )
