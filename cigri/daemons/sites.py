@@ -38,11 +38,16 @@ class Site:
     settings: Settings
     transaction: Callable[[], AbstractContextManager[Session]]
     wallet: Wallet | None = None  # where each user has a token of their own
-    act: Callable[[int | None], Cluster] | None = None
+    act: Callable[[str], Cluster] | None = None
+    owner: Callable[[int], str] | None = None
 
-    def acting(self, campaign_id: int | None) -> Site:
+    def acting(self, campaign_id: int) -> Site:
         """The site as one works with it for the owner of a campaign, with that user's token where tokens count."""
-        return self if self.act is None else replace(self, cluster=self.act(campaign_id))
+        return self if self.owner is None else self.acting_for(self.owner(campaign_id))
+
+    def acting_for(self, grid_login: str) -> Site:
+        """The same for a user of the grid."""
+        return self if self.act is None else replace(self, cluster=self.act(grid_login))
 
 
 class Sites:
@@ -78,25 +83,19 @@ class Sites:
         """Give the connection of the clusters' locks back."""
         self._locks.close()
 
-    def wallet(self, record: tables.Cluster) -> Wallet:
-        """The users' tokens for a cluster."""
-        return Wallet(self._daemon.engine, record.id, record.name, self._daemon.settings.token_key_file)
-
     def _own_tokens(
         self, record: tables.Cluster, settings: ClusterSettings
-    ) -> tuple[Wallet | None, Callable[[int | None], Cluster] | None]:
+    ) -> tuple[Wallet, Callable[[str], Cluster], Callable[[int], str]] | tuple[()]:
         if not mappings.has_own_tokens(record):
-            return None, None
-        wallet = self.wallet(record)
+            return ()
+        wallet = Wallet(self._daemon.engine, record.id, record.name, settings.token_key_file)
 
-        def act(campaign_id: int | None) -> Cluster:
-            return self._client(record.id, settings, wallet.asking(self._owner(campaign_id)))
+        def act(grid_login: str) -> Cluster:
+            return self._client(record.id, settings, wallet.asking(grid_login))
 
-        return wallet, act
+        return wallet, act, self._owner
 
-    def _owner(self, campaign_id: int | None) -> str:
-        if campaign_id is None:
-            return ""
+    def _owner(self, campaign_id: int) -> str:
         if campaign_id not in self._owners:
             with transaction(self._daemon.engine) as session:
                 self._owners[campaign_id] = campaigns.owner(session, campaign_id) or ""

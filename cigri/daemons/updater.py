@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from cigri.config import Settings
 from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
+from cigri.daemons.renewing import renew_tokens
 from cigri.daemons.sites import Site, Sites
 from cigri.db import clusters, events, repair, upkeep
 from cigri.db.engine import notify
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 SENSE_PERIOD = 10.0  # seconds between two counts of a cluster's resources while it has jobs of ours
 UPKEEP_PERIOD = 3600.0
+TOKENS_PERIOD = 60.0
 
 
 class Updater(Daemon):
@@ -66,6 +68,8 @@ class Updater(Daemon):
                 return ""
             site = self._sites.site(record)
             healed = self._heal(site, due) if due else ""
+            if self._turn("tokens", cluster_id, TOKENS_PERIOD):
+                renew_tokens(site)
             period = SENSE_PERIOD if busy else self.settings.grid_usage_update_period
             if self._turn("sense", cluster_id, min(period, self.settings.grid_usage_update_period)):
                 self._sense(site)
