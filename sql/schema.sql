@@ -110,11 +110,13 @@ CREATE TABLE campaigns (
     state           campaign_state NOT NULL DEFAULT 'in_treatment',
     jdl             jsonb NOT NULL,  -- expanded: every cluster with every setting; tasks are in their own table
     total_tasks     integer NOT NULL CHECK (total_tasks >= 0),
-    clearing        boolean NOT NULL DEFAULT false, -- cancelled, with pending tasks that still are to be cancelled
+    purged_at       timestamptz, -- its tasks and jobs are dropped; their numbers stay in campaign_counts
+    clearing        boolean NOT NULL DEFAULT false, -- cancelled or purged, with tasks that still are to be so
     round           integer NOT NULL DEFAULT 1,  -- tasks that come after an epilogue became due open a new one
     submission_time timestamptz NOT NULL DEFAULT now(),
     ended_at        timestamptz,
-    CHECK ((ended_at IS NOT NULL) = (state IN ('cancelled', 'terminated')))
+    CHECK ((ended_at IS NOT NULL) = (state IN ('cancelled', 'terminated'))),
+    CHECK (purged_at IS NULL OR ended_at IS NOT NULL)
 );
 CREATE INDEX campaigns_unfinished ON campaigns (id) WHERE state IN ('in_treatment', 'paused');
 CREATE INDEX campaigns_clearing ON campaigns (id) WHERE clearing;

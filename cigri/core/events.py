@@ -89,6 +89,7 @@ MEANINGS: dict[str, Meaning] = {
     "CIGRI_WALLTIME": _told(Scope.JOB, Severity.MEDIUM),
     # What is told.
     "DUPLICATE_RUN": _told(Scope.JOB, Severity.HIGH),
+    "LATE_SUCCESS": _told(Scope.JOB, Severity.MEDIUM),
     "STRAY_JOB": _told(Scope.CLUSTER, Severity.MEDIUM),
     "UNKNOWN_STATE": _told(Scope.CLUSTER, Severity.MEDIUM),
     "UNDER_STRESS": Meaning(Scope.CLUSTER, Severity.MEDIUM),
@@ -97,6 +98,7 @@ MEANINGS: dict[str, Meaning] = {
     "ALMIGHTY_STARTING": _told(Scope.LOG),
     "ALMIGHTY_TERMINATING": _told(Scope.LOG),
     "NEW_CAMPAIGN": _told(),
+    "PURGE": _told(),
     "FINISHED_CAMPAIGN": _told(),
     "TOKEN_EXPIRES_SOON": _told(severity=Severity.HIGH),
 }

@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from psycopg import Connection as Driver
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from cigri.core.jdl_settings import ClusterJob
-from cigri.core.states import UNFINISHED, CampaignState, TaskState
+from cigri.core.states import LIVE, UNFINISHED, CampaignState, TaskState
 from cigri.db import events, kills, stages
 from cigri.db.engine import notify
-from cigri.db.tables import Campaign, CampaignCluster, IdempotencyKey, Task
+from cigri.db.tables import Campaign, CampaignCluster, IdempotencyKey, Job, Task
 from cigri.errors import CigriError
 
 _KEY_SPACE = 0x4B  # advisory locks of idempotency keys; clusters and duties use other spaces
@@ -71,6 +71,10 @@ class Place:
             job.retries,
             list(job.retry_exit_codes),
         )
+
+
+class NotClean(CigriError):
+    """The campaign still has jobs on its clusters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,16 +213,43 @@ def cancel_pending(session: Session, campaign_id: int) -> int:
     return len(session.execute(change).all())
 
 
+def purge(session: Session, campaign_id: int) -> None:
+    """Drop the tasks and jobs of an ended campaign; its numbers, its events and its description stay.
+
+    Raises WrongState for one that has not ended, or that still has jobs on a cluster.
+    """
+    campaign = lock(session, campaign_id)
+    if campaign.state in UNFINISHED:
+        raise WrongState(campaign_id, campaign.state, "purged")
+    live = select(Job.id).where(Job.campaign_id == campaign_id, Job.state.in_(LIVE))
+    if session.scalar(select(live.exists())):
+        raise NotClean(f"Campaign {campaign_id} still has jobs on its clusters: they are ending, try again later")
+    if campaign.purged_at is not None:
+        return
+    campaign.purged_at, campaign.clearing = func.now(), True
+    session.flush()
+    events.record(session, events.News("PURGE", "its tasks and jobs are dropped", campaign_id=campaign_id))
+    notify(session, "campaigns")
+
+
 def clear(session: Session) -> bool:
-    """Cancel some of the tasks that were left pending when their campaign was cancelled; whether more are left."""
-    campaign = session.scalar(
-        select(Campaign).where(Campaign.clearing).order_by(Campaign.id).limit(1).with_for_update()
-    )
+    """Cancel, or drop, some of the tasks of a cancelled or purged campaign; whether more are left."""
+    query = select(Campaign).where(Campaign.clearing).order_by(Campaign.id).limit(1).with_for_update()
+    campaign = session.scalar(query)
     if campaign is None:
         return False
-    campaign.clearing = cancel_pending(session, campaign.id) == CANCELLED_AT_ONCE
+    clear_some = cancel_pending if campaign.purged_at is None else _drop_tasks
+    campaign.clearing = clear_some(session, campaign.id) == CANCELLED_AT_ONCE
     session.flush()
     return True
+
+
+def _drop_tasks(session: Session, campaign_id: int) -> int:
+    some = select(Task.id).where(Task.campaign_id == campaign_id).order_by(Task.id).limit(CANCELLED_AT_ONCE)
+    tasks = session.scalars(some).all()
+    for table, key in ((Job, Job.task_id), (Task, Task.id)):
+        session.execute(delete(table).where(key.in_(tasks)).execution_options(synchronize_session=False))
+    return len(tasks)
 
 
 def answered(session: Session, user: str, key: Key) -> int | None:

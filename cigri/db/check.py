@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 _RULES = (
     """SELECT format('campaign %s: %s tasks declared, %s there', c.id, c.total_tasks, count(t.id))
        FROM campaigns c LEFT JOIN tasks t ON t.campaign_id = c.id
+       WHERE c.purged_at IS NULL
        GROUP BY c.id HAVING count(t.id) <> c.total_tasks""",
     """SELECT format('campaign %s: %s tasks are %s, the counters say %s', counted.campaign_id, counted.n, counted.state,
                      coalesce(kept.n, 0))
@@ -17,6 +18,7 @@ _RULES = (
                   ('pending', pending), ('active', active), ('done', done), ('failed', failed),
                   ('cancelled', cancelled)) AS v(state, n)) AS kept
          ON kept.campaign_id = counted.campaign_id AND kept.state = counted.state
+       JOIN campaigns c ON c.id = counted.campaign_id AND c.purged_at IS NULL
        WHERE counted.n <> coalesce(kept.n, 0)""",
     """SELECT format('campaign %s: the counters add up to %s of %s tasks', c.id,
                      p.pending + p.active + p.done + p.failed + p.cancelled, c.total_tasks)

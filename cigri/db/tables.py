@@ -150,6 +150,7 @@ class Campaign(Table):
     state: Mapped[CampaignState] = _default()
     jdl: Mapped[dict[str, Any]]
     total_tasks: Mapped[int]
+    purged_at: Mapped[datetime | None]
     clearing: Mapped[bool] = _default()
     round: Mapped[int] = _default()
     submission_time: Mapped[datetime] = _default()

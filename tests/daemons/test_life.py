@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cigri.core.states import CampaignState, JobState
-from cigri.db import campaigns
+from cigri.db import campaigns, check
 from cigri.db.engine import transaction
-from cigri.db.tables import Event, Job, Submission
+from cigri.db.tables import CampaignProgress, Event, Job, Submission
 
 
 def test_every_task_of_a_campaign_succeeds_once(grid) -> None:
@@ -63,3 +65,18 @@ def test_a_large_campaign_is_cancelled_part_by_part(grid) -> None:
         grid.metascheduler.cycle()
     assert grid.tasks(campaign) == {"cancelled": 2 * part + 5}
     assert grid.rows(Job) == []
+
+
+def test_a_purged_campaign_keeps_its_numbers_only(grid) -> None:
+    campaign = grid.campaign(["0", "1", "0"], "exit")
+    with pytest.raises(campaigns.WrongState), transaction(grid.engine) as session:
+        campaigns.purge(session, campaign)
+    grid.finish(campaign)
+    with transaction(grid.engine) as session:
+        campaigns.purge(session, campaign)
+    grid.metascheduler.cycle()
+    assert grid.rows(Job) == []
+    with transaction(grid.engine) as session:
+        progress = session.get_one(CampaignProgress, campaign)
+        assert (progress.done, progress.failed) == (2, 1)
+        assert check.faults(session) == []
