@@ -72,17 +72,29 @@ def _act(site: Site, login: str, job: RemoteJob, stray: Stray, action: Action) -
         return _tell(site, job, stray, "STRAY_JOB", f"{what} belonged to nobody here and was deleted")
     if action is Action.COUNT:
         assert stray.task_id is not None
+        message = f"{what} succeeded after it had been given up: its task is done"
         with site.transaction() as session:
             counted = strays.count_success(session, stray.task_id)
+            if counted:
+                news = events.News("LATE_SUCCESS", message, stray.campaign_id, site.id, alike=_alike(job))
+                events.record(session, news)
         if counted:
-            log.warning("%s succeeded after it had been given up: its task is done", what)
+            log.warning("%s", message)
         return counted
+    with site.transaction() as session:
+        if strays.told(session, "LATE_SUCCESS", site.id, _alike(job)):
+            return False  # it is this run that the task is done by
     return _tell(site, job, stray, "DUPLICATE_RUN", f"{what} succeeded although its task was done: it is not counted")
+
+
+def _alike(job: RemoteJob) -> str:
+    """What tells events about this job from those about others."""
+    return f"{job.name}/{job.id}"
 
 
 def _tell(site: Site, job: RemoteJob, stray: Stray, code: str, message: str) -> bool:
     """Record it once, however often it is seen."""
-    alike = f"{job.name}/{job.id}"
+    alike = _alike(job)
     with site.transaction() as session:
         if strays.told(session, code, site.id, alike):
             return False
