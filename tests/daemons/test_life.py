@@ -79,4 +79,5 @@ def test_a_purged_campaign_keeps_its_numbers_only(grid) -> None:
     with transaction(grid.engine) as session:
         progress = session.get_one(CampaignProgress, campaign)
         assert (progress.done, progress.failed) == (2, 1)
+    with transaction(grid.engine) as session:
         assert check.faults(session) == []
