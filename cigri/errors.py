@@ -1,18 +1,18 @@
 """Errors of the grid. A class says what the caller can do about it.
 
-    CigriError
-      ConfigError            the configuration file must be mended (file and line are in the message)
-      InvalidJDL             the campaign must be mended (all faults at once)
-      DatabaseError
-        SchemaMismatch       the database must be migrated
-      DutyLost               another process has the duty: stop writing
-      ClusterError           something about one cluster
-        Unreachable          nothing was sent: trying again is safe
-        NoAnswer             the request may have been carried out: look before sending again
-        Refused              the cluster understood and said no: do not send the same again
-          TokenRefused       ... because of who asked
-          NotFound           ... because the thing is not there
-        BadReply             an answer to a read that makes no sense: try again later
+CigriError
+  ConfigError            the configuration file must be mended (file and line are in the message)
+  InvalidJDL             the campaign must be mended (all faults at once)
+  DatabaseError
+    SchemaMismatch       the database must be migrated
+  DutyLost               another process has the duty: stop writing
+  ClusterError           something about one cluster
+    Unreachable          nothing was sent: trying again is safe
+    NoAnswer             the request may have been carried out: look before sending again
+    Refused              the cluster understood and said no: do not send the same again
+      TokenRefused       ... because of who asked
+      NotFound           ... because the thing is not there
+    BadReply             an answer to a read that makes no sense: try again later
 """
 
 from __future__ import annotations

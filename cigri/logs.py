@@ -45,9 +45,7 @@ def handler_for(file: str) -> logging.Handler:
         return handler
     stream = sys.stdout if file == "STDOUT" else sys.stderr
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        JournalFormatter(JOURNAL_FORMAT) if is_journal(stream) else logging.Formatter(FORMAT, DATES)
-    )
+    handler.setFormatter(JournalFormatter(JOURNAL_FORMAT) if is_journal(stream) else logging.Formatter(FORMAT, DATES))
     return handler
 
 
