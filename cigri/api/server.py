@@ -46,12 +46,16 @@ def serve(settings: Settings) -> None:
     """Serve on the sockets that the settings name. Raises ConfigError, OSError when they cannot be had."""
     for note in settings.notes:
         log.warning("%s", note)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    signal.signal(signal.SIGHUP, _reopen)
     with ExitStack() as stack:
+        stack.callback(log.info, "stopped")
         sockets = [stack.enter_context(one) for one in _places(settings)]
         engine = create_engine(settings.database_url(), application="cigri-api", pool_size=CONNECTIONS)
         stack.callback(engine.dispose)
-        run(uvicorn.Server(server_config(create_app(settings, engine))), sockets)
-    log.info("stopped")
+        server = uvicorn.Server(server_config(create_app(settings, engine)))
+        asyncio.run(server.serve(sockets=sockets))
 
 
 def server_config(app: object) -> uvicorn.Config:
@@ -68,20 +72,13 @@ def server_config(app: object) -> uvicorn.Config:
     )
 
 
-def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
-    """Run until a signal. uvicorn raises the signals it got again at its end: by then they do nothing."""
-
-    def reopen(number: int, frame: FrameType | None) -> None:
-        logs.reopen()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _ignore)
-    signal.signal(signal.SIGHUP, reopen)
-    asyncio.run(server.serve(sockets=sockets))
+def _end(number: int, frame: FrameType | None) -> None:
+    """End cleanly, also before uvicorn has its own handlers; at its end uvicorn raises again what it got."""
+    sys.exit(0)
 
 
-def _ignore(number: int, frame: FrameType | None) -> None:
-    pass
+def _reopen(number: int, frame: FrameType | None) -> None:
+    logs.reopen()
 
 
 def _places(settings: Settings) -> Iterator[AbstractContextManager[socket.socket]]:

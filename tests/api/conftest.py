@@ -117,7 +117,7 @@ def running(settings: Settings, engine: Engine, folder: Path) -> Iterator[Api]:
     path = str(folder / "api.sock")
     with unix_socket(path) as local, tcp_socket(Address("127.0.0.1", 0)) as remote:
         server = uvicorn.Server(server_config(create_app(settings, engine)))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[local, remote])))
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[local, remote])), daemon=True)
         thread.start()
         try:
             yield Api(path, remote.getsockname()[1])

@@ -24,6 +24,7 @@ def test_the_way_in(api):
         "clusters": "/clusters",
         "events": "/events",
         "gridusage": "/gridusage",
+        "notifications": "/notifications",
     }
 
 
@@ -217,3 +218,8 @@ def test_private_grids_show_everybody_their_own(start):
     for part in ("", "/jobs", "/jdl", "/stats", "/events", "/jobs/finished"):
         assert api.ask("GET", f"/campaigns/{other}{part}").status == 403
         assert api.ask("GET", f"/campaigns/{other}{part}", user="boss").status == 200
+
+
+def test_the_routes_are_described(api):
+    paths = api.get("/openapi.json")["paths"]
+    assert {"/campaigns", "/campaigns/{campaign}/jobs", "/jobs/{job}/stdout"} <= paths.keys()
