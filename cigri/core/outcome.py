@@ -207,6 +207,10 @@ def _by_signs(end: Ended, kinds: frozenset[str]) -> Verdict:
         return _back(Outcome.SITE, "RESUBMIT", "exterminated by the cluster")
     if kinds & NODE_FAULTS:
         return _back(Outcome.SITE, "RESUBMIT", f"a fault of the cluster: {', '.join(sorted(kinds & NODE_FAULTS))}")
+    if not end.started and end.tries + 1 < MAX_AT_ONCE:
+        delay = min(LONGEST_DELAY, FIRST_DELAY * 2**end.tries)
+        back = _back(Outcome.SITE, "RESUBMIT", "ended by its cluster before it had started", priority=10)
+        return dataclasses.replace(back, counts=True, delay=delay)
     seen = ", ".join(sorted(kinds)) or "no event"
     return _failed(Outcome.UNKNOWN, "UNKNOWN_ERROR", f"ended without exit status ({seen})", seen)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from cigri.core.settling import Sighting
@@ -27,12 +27,27 @@ class Known:
     task: TaskState | None = None
 
 
-def judge(known: Known, seen: Sighting) -> Action:
-    """A job that lives here is the runner's; one that does not is deleted while alive, and counted if it succeeded."""
+def ancestors(job_id: int, replaced: Mapping[int, int]) -> set[int]:
+    """The jobs that were restarted as this one, one after the other; `replaced`: job -> the job it replaces, or 0."""
+    found: set[int] = set()
+    while (job_id := replaced.get(job_id, 0)) and job_id not in found:
+        found.add(job_id)
+    return found
+
+
+def judge(known: Known, seen: Sighting, ancestors: Collection[int] = ()) -> Action:
+    """A job that lives here is the runner's; one that does not is deleted while alive, and counted if it succeeded.
+
+    `ancestors`: the jobs that the cluster restarted as this one, over any number of restarts.
+    """
     if known.submission is SubmissionState.SENDING:
         return Action.LEAVE  # the runner is looking it up
     own = seen.id in known.remote_ids
-    if known.job is not None and known.job not in FINAL and (own or seen.replaces in known.remote_ids):
+    if (
+        known.job is not None
+        and known.job not in FINAL
+        and (own or not set(known.remote_ids).isdisjoint({seen.replaces, *ancestors}))
+    ):
         return Action.LEAVE
     if not seen.ended:
         return Action.DELETE

@@ -7,7 +7,7 @@ import logging
 from cigri.clusters.base import RemoteJob
 from cigri.core import names
 from cigri.core.shell import job_key
-from cigri.core.sweeping import Action, judge
+from cigri.core.sweeping import Action, ancestors, judge
 from cigri.daemons.settling import LOOK_BACK, complete_listing
 from cigri.daemons.sites import Site, sighting
 from cigri.db import events, grid, strays
@@ -46,9 +46,10 @@ def _sweep_login(site: Site, login: str, ours: list[RemoteJob]) -> int:
     with site.transaction() as session:
         known = strays.known(session, pairs)
     found = 0
+    replaced = {job.id: job.resubmit_job_id for job in details}
     for job in details:
         stray = known[job.name, job_key(job.command)]
-        action = judge(stray.known, sighting(job))
+        action = judge(stray.known, sighting(job), ancestors(job.id, replaced))
         if action is not Action.LEAVE:
             found += _act(site, login, job, stray, action)
     return found

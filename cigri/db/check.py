@@ -41,6 +41,9 @@ _RULES = (
     """SELECT format('campaign %s is %s and has %s pending tasks', c.id, c.state, p.pending)
        FROM campaigns c JOIN campaign_progress p ON p.campaign_id = c.id
        WHERE c.state IN ('terminated', 'cancelled') AND p.pending > 0 AND NOT c.clearing""",
+    """SELECT format('campaign %s is terminated and has %s active tasks', c.id, p.active)
+       FROM campaigns c JOIN campaign_progress p ON p.campaign_id = c.id
+       WHERE c.state = 'terminated' AND p.active > 0""",
     """SELECT format('event %s is an open blacklist, its parent %s is closed', e.id, p.id)
        FROM events e JOIN events p ON p.id = e.parent
        WHERE e.code = 'BLACKLIST' AND e.state = 'open' AND p.state = 'closed'""",

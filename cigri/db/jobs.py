@@ -337,7 +337,8 @@ def _count_failures(
             done[job.campaign_id] += 1
         elif job.task_id is not None and place is TaskState.FAILED:
             failed[job.campaign_id] += 1
-            event[job.campaign_id] = told[job.id]
+            if job.id in told:
+                event[job.campaign_id] = told[job.id]
     for campaign_id in sorted(done.keys() | failed.keys()):
         change = (
             update(CampaignCluster)

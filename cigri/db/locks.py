@@ -57,6 +57,7 @@ class LockSession:
             self._connection = None
 
     def _take(self, which: dict[str, int]) -> Connection:
+        kept = self._connection is not None
         connection = self._connection = self._connection or self._connect()
         try:
             connection.execute(_TAKE, which)
@@ -64,6 +65,8 @@ class LockSession:
             self.close()
             if getattr(error.orig, "sqlstate", None) == "55P03":  # lock_not_available
                 raise ClusterBusy("the cluster is busy with other requests of the grid: try again later") from None
+            if kept:  # it died since it was used last
+                return self._take(which)
             raise
         except BaseException:
             self.close()

@@ -15,7 +15,7 @@ from cigri.db import events, stages
 from cigri.db.arrays import rows
 from cigri.db.jobs import give_back
 from cigri.db.mappings import login_of
-from cigri.db.tables import Allowance, Campaign, CampaignCluster, ClusterStatus, Job, Submission, Task
+from cigri.db.tables import Allowance, Campaign, CampaignCluster, Cluster, ClusterStatus, Job, Submission, Task
 
 _NO_SYNC = {"synchronize_session": False}
 MAX_RETURNS = 3
@@ -75,7 +75,10 @@ def claim(
     campaign = session.execute(
         select(Campaign.grid_user, Campaign.jdl)
         .join(CampaignCluster, CampaignCluster.campaign_id == Campaign.id)
+        .join(Cluster, Cluster.id == CampaignCluster.cluster_id)
         .where(
+            Cluster.enabled,
+            Cluster.removed_at.is_(None),
             Campaign.id == campaign_id,
             CampaignCluster.cluster_id == cluster_id,
             Campaign.state == CampaignState.IN_TREATMENT,
