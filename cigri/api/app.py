@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from cigri import __version__
 from cigri.admission import Rules
 from cigri.api import admission, errors
-from cigri.api.routes import campaigns, clusters, events, grid, jobs, notifications, tasks
+from cigri.api.routes import campaigns, clusters, events, grid, jobs, notifications, tasks, tokens
 from cigri.config import Settings
 
 log = logging.getLogger("cigri.api.access")
@@ -30,6 +30,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     events.router,
     jobs.router,
     notifications.router,
+    tokens.router,
 )
 THREADS = 12  # requests that are worked on at a time: each has a connection to the database
 CLUSTER_READERS = 4

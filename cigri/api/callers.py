@@ -1,4 +1,4 @@
-"""Who calls: over the Unix socket the kernel says so; over TCP a trusted front does.
+"""Who calls: over the Unix socket the kernel says so; over TCP a personal token or a trusted front does.
 
 A trusted front gives the name in a header (X-Cigri-User by default). Root and API_TRUSTED_USERS may give it over
 the socket, API_TRUSTED_ADDRESSES over TCP. Whoever is not known is nobody: nobody may read, and not write.
@@ -12,19 +12,21 @@ import re
 import socket
 import struct
 from asyncio import BaseTransport
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from fastapi import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cigri.api.errors import forbidden
+from cigri.api.errors import ApiError, forbidden
 from cigri.config import Settings
 
 ROOT = 0
 OVERFLOW = 65534  # what a user namespace makes of everybody whom it does not know
 NOBODY = re.compile(r"(unknown|null)?", re.IGNORECASE)
 LONGEST = 64
+PERSONAL = re.compile(r"bearer\s+(cigri_\S*)\s*", re.IGNORECASE)
 
 
 class Peer(NamedTuple):
@@ -57,6 +59,7 @@ class Caller:
     name: str | None
     administrator: bool = False
     why: str = ""
+    by_token: bool = False
 
     def named(self) -> str:
         """The name; refuses nobody."""
@@ -75,8 +78,13 @@ class Caller:
             raise forbidden(f"Campaign {campaign_id} does not belong to you: it belongs to {user}")
 
 
-def caller_of(request: Request, settings: Settings) -> Caller:
-    """Who sent the request. Refuses whoever gives another's name without being trusted to."""
+def caller_of(request: Request, settings: Settings, token_user: Callable[[str], str | None]) -> Caller:
+    """Who sent the request. Refuses whoever gives another's name without being trusted to.
+
+    `token_user` says whose a personal token is, None for one that is not valid.
+    """
+    if personal := PERSONAL.fullmatch(request.headers.get("authorization", "")):
+        return _by_token(request, settings, token_user(personal[1]))
     given = request.headers.get(settings.api_header_username)
     peer = cast("Peer | None", getattr(request.state, "peer", None))
     own, why = (None, "this address has no user") if peer is None else _account(peer)
@@ -95,6 +103,17 @@ def caller_of(request: Request, settings: Settings) -> Caller:
     if own is None:
         return Caller(None, why=f"{why}; it is not in API_TRUSTED_ADDRESSES" if peer is None else why)
     raise forbidden(f"You are {own}: the header {settings.api_header_username} is for root and API_TRUSTED_USERS")
+
+
+def _by_token(request: Request, settings: Settings, user: str | None) -> Caller:
+    """The token decides, whatever else came: a name beside it must be the same."""
+    if user is None:
+        message = "This personal token is unknown, revoked or expired: `gridtoken --api` makes another"
+        raise ApiError(401, message, headers={"WWW-Authenticate": "Bearer"})
+    given = _readable(request.headers.get(settings.api_header_username, "")).strip()
+    if not NOBODY.fullmatch(given) and given != user:
+        raise forbidden(f"The token is one of {user}: {settings.api_header_username} may name nobody else")
+    return Caller(user, user in settings.api_administrators, by_token=True)
 
 
 def _known(name: str, settings: Settings) -> Caller:

@@ -12,9 +12,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cigri.api.callers import Caller, caller_of
-from cigri.api.errors import forbidden, not_found, refused
+from cigri.api.errors import not_found, refused
 from cigri.api.replies import Urls, reply
 from cigri.config import Settings
+from cigri.core.tokens import digest
+from cigri.db import api_tokens
 from cigri.db import engine as database
 
 MOST = 2**31 - 1  # ids of campaigns and clusters
@@ -63,19 +65,27 @@ class Context:
         """limit and offset."""
         return min(self.number("limit", 100), LONGEST_PAGE), self.number("offset", 0)
 
+    def sees(self, owner: str | None) -> bool:
+        """Whether what belongs to this user is there for the caller: with API_PRIVATE what is others' is not."""
+        return owner is not None and (not self.settings.api_private or self.caller.owns(owner))
+
     def check_visible(self, campaign_id: int, owner: str | None) -> str:
-        """The owner; refuses campaigns that are not there and, with API_PRIVATE, those of others."""
-        if owner is None:
+        """The owner; refuses campaigns that are not there for the caller."""
+        if owner is None or not self.sees(owner):
             raise not_found(f"There is no campaign {campaign_id}")
-        if self.settings.api_private and not self.caller.owns(owner):
-            raise forbidden(f"Campaign {campaign_id} belongs to somebody else, and API_PRIVATE is set")
         return owner
 
 
 def context(request: Request) -> Context:
     """The dependency that gives an endpoint its context."""
     settings: Settings = request.app.state.settings
-    return Context(request, settings, request.app.state.engine, caller_of(request, settings), Urls(request))
+    engine: Engine = request.app.state.engine
+
+    def token_user(token: str) -> str | None:
+        with database.transaction(engine) as session:
+            return api_tokens.user_of(session, digest(token))
+
+    return Context(request, settings, engine, caller_of(request, settings, token_user), Urls(request))
 
 
 Here = Annotated[Context, Depends(context)]

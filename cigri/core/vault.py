@@ -17,7 +17,6 @@ from cigri.errors import ConfigError
 
 KEY_MODE = 0o600
 LARGEST_KEY_FILE = 64 << 10
-LEAST_SHOWN = 40  # a secret shorter than this shows none of its characters
 BOUND = "\0"
 
 
@@ -86,8 +85,3 @@ def create_key_file(path: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def masked(secret: str) -> str:
-    """What may be shown of a secret: that it is there, and which of several long ones it is."""
-    return "********" + (secret[-4:] if len(secret) >= LEAST_SHOWN else "")

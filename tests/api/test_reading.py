@@ -25,6 +25,8 @@ def test_the_way_in(api):
         "events": "/events",
         "gridusage": "/gridusage",
         "notifications": "/notifications",
+        "tokens": "/tokens",
+        "api_tokens": "/api_tokens",
     }
 
 
@@ -216,7 +218,7 @@ def test_private_grids_show_everybody_their_own(start):
     assert seen == {"alice": [mine], "bob": [other], "boss": [mine, other]}
     assert api.get("/campaigns", user="null")["items"] == []
     for part in ("", "/jobs", "/jdl", "/stats", "/events", "/jobs/finished"):
-        assert api.ask("GET", f"/campaigns/{other}{part}").status == 403
+        assert api.ask("GET", f"/campaigns/{other}{part}").status == 404
         assert api.ask("GET", f"/campaigns/{other}{part}", user="boss").status == 200
 
 

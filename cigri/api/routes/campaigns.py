@@ -139,9 +139,7 @@ def own(here: Context, campaign: str) -> int:
     key = identifier(campaign, "campaign")
     with here.transaction() as session:
         owner = campaigns.owner(session, key)
-    if owner is None:
-        raise not_found(f"There is no campaign {key}")
-    here.caller.must_own(key, owner)
+    here.caller.must_own(key, here.check_visible(key, owner))
     return key
 
 

@@ -27,6 +27,8 @@ def links(here: Here) -> Response:
                 link("collection", "events", "events"),
                 link("collection", "gridusage", "gridusage"),
                 link("collection", "notifications", "notifications"),
+                link("collection", "tokens", "tokens"),
+                link("collection", "api_tokens", "api_tokens"),
             ]
         }
     )

@@ -55,17 +55,24 @@ async def stderr(job: str, here: Here) -> Response:
     return await _output(job, here, "stderr")
 
 
+@router.get("/jobs/{job}/cinfos")
+async def cinfos(job: str, here: Here) -> Response:
+    """The batch scheduler's own record of the job."""
+    limiter: CapacityLimiter = here.request.app.state.cluster_readers
+
+    def fetch() -> Json:
+        return outputs.record(here.engine, here.settings, _private(here, job, "cluster's record"))
+
+    return here.reply(await run_sync(fetch, limiter=limiter))
+
+
 async def _output(job: str, here: Context, which: outputs.Stream) -> Response:
     # Clusters are slow: their readers have threads of their own, so that everybody else is served.
     limiter: CapacityLimiter = here.request.app.state.cluster_readers
     tail = here.number("tail", 0) or None
 
     def fetch() -> str:
-        view = find(here, job)
-        here.caller.named()
-        if not here.caller.owns(view.user):
-            raise forbidden(f"The output of job {view.job.id} is for {view.user} and administrators only")
-        return outputs.fetch(here.engine, here.settings, view, which, tail)
+        return outputs.fetch(here.engine, here.settings, _private(here, job, "output"), which, tail)
 
     return here.reply({"output": await run_sync(fetch, limiter=limiter)})
 
@@ -75,9 +82,17 @@ def find(here: Context, text: str) -> JobView:
     key = identifier(text, "job", MOST_BIG)
     with here.transaction() as session:
         view = jobs.job(session, key)
-    if view is None:
+    if view is None or not here.sees(view.user):
         raise not_found(f"There is no job {key}: `gridstat -c CAMPAIGN -f` shows job ids")
-    here.check_visible(view.job.campaign_id, view.user)
+    return view
+
+
+def _private(here: Context, text: str, what: str) -> JobView:
+    """A job whose owner or an administrator asks for what nobody else may see."""
+    view = find(here, text)
+    here.caller.named()
+    if not here.caller.owns(view.user):
+        raise forbidden(f"The {what} of job {view.job.id} is for {view.user} and administrators only")
     return view
 
 

@@ -22,6 +22,7 @@ class JobView:
     cluster_name: str
     login: str | None  # on the cluster
     array_id: int | None
+    submission: str | None  # its name on the cluster
     kind: str | None  # the campaign's type on that cluster: best-effort, normal, ...
 
 
@@ -34,6 +35,7 @@ def _jobs() -> Select[*tuple[Any, ...]]:
             Cluster.name,
             Submission.login,
             Submission.array_id,
+            Submission.name,
             Campaign.jdl[("clusters", Cluster.name, "type")].astext,
         )
         .join(Campaign, Campaign.id == Job.campaign_id)
