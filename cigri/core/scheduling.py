@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -19,6 +19,7 @@ class Backlog:
     max_jobs: int | None = None
     served: float = 0.0
     urgent: bool = False  # in test mode: served before all others
+    weight: float = 1.0  # of the user's share, the same for all campaigns of a user
 
     @property
     def room(self) -> int:
@@ -37,7 +38,7 @@ class Grant:
 def share(backlogs: Sequence[Backlog], jobs: int) -> list[Grant]:
     """Deal `jobs` places out, campaigns in test mode first; the grants come in the order in which they are to be used.
 
-    One place at a time goes to the user with the fewest jobs on the cluster, and of that user's campaigns to the
+    One place at a time goes to the user with the fewest jobs (for the user's weight) there, and of that user's to the
     one with the fewest; among equals to who was served longest ago. So no campaign with room is passed over twice
     by another of the same user, nor a user by another user, while the other has more jobs there; and with fewer
     places than campaigns they take turns.
@@ -52,28 +53,30 @@ def _deal(backlogs: Sequence[Backlog], jobs: int) -> list[Grant]:
     campaigns: dict[str, list[tuple[int, float, int]]] = defaultdict(list)
     for backlog in hungry:
         heapq.heappush(campaigns[backlog.user], (backlog.live, backlog.served, backlog.campaign_id))
-    users = _users(backlogs, set(campaigns))
+    weights = {backlog.user: backlog.weight for backlog in hungry}
+    users = _users(backlogs, weights)
     room = {backlog.campaign_id: backlog.room for backlog in hungry}
     given: dict[int, int] = {}
     while jobs > 0 and users:
-        live, served, user = heapq.heappop(users)
+        load, served, user = heapq.heappop(users)
         campaign_live, campaign_served, campaign_id = heapq.heappop(campaigns[user])
         given[campaign_id] = given.get(campaign_id, 0) + 1
         jobs -= 1
         if given[campaign_id] < room[campaign_id]:
             heapq.heappush(campaigns[user], (campaign_live + 1, campaign_served, campaign_id))
         if campaigns[user]:
-            heapq.heappush(users, (live + 1, served, user))
+            heapq.heappush(users, (load + 1 / weights[user], served, user))
     order = {backlog.campaign_id: (backlog.served, backlog.campaign_id) for backlog in hungry}
     return [Grant(campaign_id, given[campaign_id]) for campaign_id in sorted(given, key=order.__getitem__)]
 
 
-def _users(backlogs: Sequence[Backlog], hungry: set[str]) -> list[tuple[int, float, str]]:
+def _users(backlogs: Sequence[Backlog], weights: Mapping[str, float]) -> list[tuple[float, float, str]]:
+    """The users with something to do: how loaded each is, when it was served, its name."""
     live: dict[str, int] = defaultdict(int)
     served: dict[str, float] = defaultdict(float)
     for backlog in backlogs:
         live[backlog.user] += backlog.live
         served[backlog.user] = max(served[backlog.user], backlog.served)
-    users = [(live[user], served[user], user) for user in hungry]
+    users = [(live[user] / weights[user], served[user], user) for user in weights]
     heapq.heapify(users)
     return users

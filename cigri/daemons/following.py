@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from cigri.clusters.base import RemoteJob, RemoteState
 from cigri.core import outcome
+from cigri.core.adopted import has_name
 from cigri.core.outcome import LookAgain, Outcome, Policy, Resubmitted, Verdict
 from cigri.core.states import JobState
 from cigri.daemons.sites import Site, is_ours, signs
@@ -87,7 +88,7 @@ class Follower:
         starting: list[Followed] = []
         for job in own:
             remote = live.get(job.remote_id)
-            if remote is None or remote.name != job.name or remote.state.final:
+            if remote is None or not has_name(remote.name, job.name) or remote.state.final:
                 gone.append(job)
                 continue
             if job.missing is not None:

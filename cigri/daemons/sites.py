@@ -13,6 +13,7 @@ from cigri.clusters.base import Cluster, RemoteJob, RemoteState
 from cigri.clusters.connect import ClusterSettings, connect, described
 from cigri.clusters.credentials import Ask
 from cigri.config import Settings
+from cigri.core import adopted
 from cigri.core.outcome import Sign
 from cigri.core.settling import Sighting
 from cigri.core.shell import job_key
@@ -114,6 +115,8 @@ class Sites:
 
 def is_ours(remote: RemoteJob, name: str, key: int) -> bool:
     """Whether a job that a cluster shows is the one that we sent: a bare id identifies nothing."""
+    if (campaign_id := adopted.campaign_of(name)) is not None:
+        return adopted.has_name(remote.name, name) and adopted.name(campaign_id, key, remote.command) == name
     return remote.name == name and job_key(remote.command) == key
 
 

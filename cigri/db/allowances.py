@@ -16,7 +16,16 @@ from cigri.core.states import LIVE, CampaignState, JobState
 from cigri.db.arrays import rows
 from cigri.db.events import blacklisted
 from cigri.db.stages import ready
-from cigri.db.tables import Allowance, Campaign, CampaignCluster, CampaignCount, Cluster, ClusterStatus, Job
+from cigri.db.tables import (
+    Allowance,
+    Campaign,
+    CampaignCluster,
+    CampaignCount,
+    Cluster,
+    ClusterStatus,
+    Job,
+    UserPriority,
+)
 
 _NO_SYNC = {"synchronize_session": False}
 
@@ -91,11 +100,16 @@ def _backlogs(session: Session, cluster_ids: Sequence[int]) -> Mapping[int, list
             pair.max_jobs,
             func.coalesce(func.extract("epoch", Allowance.served_at), 0),
             pair.urgent,
+            func.coalesce(UserPriority.priority, 0),
         )
         .join(Campaign, Campaign.id == pair.campaign_id)
         .join(pending, pending.c.campaign_id == Campaign.id)
         .outerjoin(jobs, (jobs.c.cluster_id == pair.cluster_id) & (jobs.c.campaign_id == pair.campaign_id))
         .outerjoin(Allowance, (Allowance.cluster_id == pair.cluster_id) & (Allowance.campaign_id == pair.campaign_id))
+        .outerjoin(
+            UserPriority,
+            (UserPriority.cluster_id == pair.cluster_id) & (UserPriority.grid_user == Campaign.grid_user),
+        )
         .where(
             pair.cluster_id.in_(cluster_ids),
             Campaign.state == CampaignState.IN_TREATMENT,
@@ -105,8 +119,9 @@ def _backlogs(session: Session, cluster_ids: Sequence[int]) -> Mapping[int, list
         .order_by(pair.cluster_id, Campaign.id)
     )
     found: dict[int, list[Backlog]] = defaultdict(list)
-    for cluster_id, campaign_id, user, left, live, max_jobs, served, urgent in session.execute(query):
-        found[cluster_id].append(Backlog(campaign_id, user, left, live, max_jobs, float(served), urgent))
+    for cluster_id, campaign_id, user, left, live, max_jobs, served, urgent, priority in session.execute(query):
+        backlog = Backlog(campaign_id, user, left, live, max_jobs, float(served), urgent, 2.0**priority)
+        found[cluster_id].append(backlog)
     return found
 
 

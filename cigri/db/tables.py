@@ -115,6 +115,13 @@ class UserMapping(Table):
     told_at: Mapped[datetime | None]
 
 
+class UserPriority(Table):
+    __tablename__ = "users_priority"
+    grid_user: Mapped[str] = mapped_column(primary_key=True)
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    priority: Mapped[int] = mapped_column(SmallInteger)
+
+
 class ApiToken(Table):
     __tablename__ = "api_tokens"
     id: Mapped[int] = _key()
