@@ -6,8 +6,18 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 JOBS ?= 2
 
+# Where `make install` puts things. DESTDIR is for packages: nothing outside of it is touched.
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+UNITDIR ?= $(SYSCONFDIR)/systemd/system
+CIGRI_USER ?= cigri
+ENVIRONMENT := $(DESTDIR)$(PREFIX)/lib/cigri
+CONFIGURATION := $(DESTDIR)$(SYSCONFDIR)/cigri
+PROGRAMS = $(shell sed -n "s|^    \([a-z-]*\) = cigri\..*:.*|\1|p" setup.cfg | grep -v cigri-local)
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench clean
+.PHONY: help venv demo test lint format bench clean install uninstall
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,6 +42,28 @@ format: $(VENV)/installed-dev ## put the code into its form
 
 bench: $(VENV)/installed-dev ## measure; not part of the tests
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+install: ## install under PREFIX, configuration under SYSCONFDIR (never overwritten); as root
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or later is needed: make install PYTHON=/usr/bin/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(ENVIRONMENT)
+	$(ENVIRONMENT)/bin/python -m pip --disable-pip-version-check --quiet install --constraint etc/constraints.txt .
+	@etc/install/launchers $(ENVIRONMENT) $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
+	@etc/install/configuration $(CONFIGURATION) $(CIGRI_USER) "$(DESTDIR)"
+	install -D -m 0644 etc/cron.d/cigri $(DESTDIR)$(SYSCONFDIR)/cron.d/cigri
+	@for unit in systemd/*.service; do \
+	    mkdir -p $(DESTDIR)$(UNITDIR); \
+	    sed 's|/usr/bin/|$(PREFIX)/bin/|; s|/etc/cigri|$(SYSCONFDIR)/cigri|; s|^\(User\|Group\)=cigri|\1=$(CIGRI_USER)|' \
+	        $$unit > $(DESTDIR)$(UNITDIR)/$$(basename $$unit); done
+	sed -i 's|/usr/bin/|$(PREFIX)/bin/|' $(DESTDIR)$(SYSCONFDIR)/cron.d/cigri
+	@echo "Installed. Next: edit $(SYSCONFDIR)/cigri/cigri.conf, then gridadmin db init (docs/administration.md)."
+
+uninstall: ## remove what install made, but for the configuration
+	rm -rf $(ENVIRONMENT)
+	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%)
+	rm -f $(DESTDIR)$(UNITDIR)/cigri.service $(DESTDIR)$(UNITDIR)/cigri-api.service
+	rm -f $(DESTDIR)$(SYSCONFDIR)/cron.d/cigri
+	@echo "Removed. The configuration stays in $(SYSCONFDIR)/cigri, the database where it is."
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
