@@ -6,9 +6,12 @@ import click
 
 from cigri import __version__, logs
 from cigri.admin.admission import admission
+from cigri.admin.cigri3.command import import_cigri3
 from cigri.admin.cluster import cluster
 from cigri.admin.database import db
 from cigri.admin.grid import Commands, Grid
+from cigri.admin.key import key
+from cigri.admin.user import user
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -30,4 +33,7 @@ def gridadmin(context: click.Context, config_file: str | None, verbose: bool) ->
 
 gridadmin.add_command(db)
 gridadmin.add_command(cluster)
+gridadmin.add_command(user)
+gridadmin.add_command(key)
 gridadmin.add_command(admission)
+gridadmin.add_command(import_cigri3)
