@@ -42,12 +42,12 @@ def gridnotify(
     """
     given = {"mail": mail, "jabber": jabber, "webhook": webhook}
     chosen = [(channel, identity) for channel, identity in given.items() if identity is not None]
+    if not chosen and (unsubscribe or severity):
+        raise click.UsageError("which subscription? Give it with --mail, --jabber or --webhook")
     if not chosen and not listing and not dump:
         raise click.UsageError(
             "what is to be done? gridnotify -l lists your subscriptions, gridnotify -m ADDRESS adds one"
         )
-    if not chosen and (unsubscribe or severity):
-        raise click.UsageError("which subscription? Give it with --mail, --jabber or --webhook")
     if unsubscribe and severity:
         raise click.UsageError("--unsubscribe ends a subscription whatever its severity is")
     client = connect()
