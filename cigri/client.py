@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import ssl
 import time
@@ -18,13 +19,15 @@ from typing import Any
 from urllib.parse import urlencode
 
 from cigri.config import ClientSettings
-from cigri.errors import CigriError, Fault
+from cigri.errors import CigriError, ConfigError, Fault
 
 Json = Any
 
 NDJSON = "application/x-ndjson"
 BLOCK = 1 << 18  # bytes that are sent or read together
 RETRIES = (1.0, 2.0, 5.0)  # seconds before a submission is sent again
+LONGEST_TOKEN = 8192
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 LONG_TIMEOUT = 600.0  # submitting or cancelling a million tasks takes its time
 
 
@@ -154,7 +157,7 @@ class Client:
             except OSError as error:
                 raise ApiUnreachable(self._where_to_look(_words(error))) from error
             try:
-                answer = self._exchange(connection, method, target, body, headers or {})
+                answer = self._exchange(connection, method, target, body, {**(headers or {}), **self._proof()})
             except TimeoutError as error:
                 raise ApiSilent(f"the API server at {self.place} takes too long: try again in a minute") from error
             except (http.client.HTTPException, OSError) as error:
@@ -178,6 +181,27 @@ class Client:
             if connection.sock is None:
                 raise
         return connection.getresponse()
+
+    def _proof(self) -> dict[str, str]:
+        """The personal token, where no socket tells who asks. Raises ConfigError where it would be seen by others."""
+        settings = self._settings
+        if settings.api_socket or not settings.api_token_file:
+            return {}
+        path = os.path.expanduser(settings.api_token_file)
+        try:
+            with open(path, encoding="ascii") as file:
+                if os.fstat(file.fileno()).st_mode & 0o077:
+                    raise ConfigError(f"the token file {path} can be read by others: chmod 600 {path}")
+                token = file.read(LONGEST_TOKEN).strip()
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeError) as error:
+            raise ConfigError(f"the token file {path} cannot be read: {_words(error)}") from None
+        if not token.isprintable() or " " in token:
+            raise ConfigError(f"the token file {path} does not hold one token")
+        if not settings.api_ssl and settings.api_host not in LOOPBACK:
+            raise ConfigError(f"the token in {path} is not sent to {self.place} without TLS: set API_SSL")
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
     def _connection(self, timeout: float) -> http.client.HTTPConnection:
         settings = self._settings

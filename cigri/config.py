@@ -461,6 +461,11 @@ class ClientSettings:
     api_base: str = key("", base, "Path before all paths of the API, when a proxy stands in front.")
     api_ssl: bool = key(False, truth, "Whether to speak TLS.")
     api_verify_ssl: bool = key(True, verification, "Whether the server's certificate is verified.")
+    api_token_file: str = key(
+        "~/.config/cigri/token",
+        text,
+        "File of mode 0600 with a personal token (`gridtoken --api`), sent over TCP: with TLS or to this machine only.",
+    )
     log_file: str = key("STDERR", log_place, "Where the commands log: a path, STDOUT or STDERR.", section="Logging")
     log_level: str = key("WARNING", level, "Least level logged: DEBUG, INFO, WARN, ERROR or FATAL.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +13,17 @@ from cigri.admin.grid import Failure, Grid, known_cluster
 from cigri.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from cigri.db.tables import Cluster
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-HIDDEN = frozenset({"api_username", "api_password", "removed_at"})
+HIDDEN = frozenset({"api_password", "removed_at"})
+PASSWORD = click.option(
+    "--password-file",
+    type=click.File(),
+    help="File with the grid's password there, `-` for standard input (password); it is kept encrypted.",
+)
 LISTED = ("name", "batch", "api_auth_type", "enabled", "power", "api_url")
 STATUS = (
     "resources_total",
@@ -37,16 +44,17 @@ def cluster() -> None:
 @cluster.command()
 @click.argument("name")
 @fields.options(adding=True)
+@PASSWORD
 @click.option("--disabled", is_flag=True, help="Do not send jobs there yet.")
 @click.pass_obj
-def add(grid: Grid, /, name: str, disabled: bool, **values: Any) -> None:
+def add(grid: Grid, /, name: str, disabled: bool, password_file: IO[str] | None, **values: Any) -> None:
     """Add a cluster. Its jobs begin at once: no restart is needed."""
     from cigri.db import clusters
     from cigri.db.engine import notify
 
     if not NAME.fullmatch(name):
         raise click.BadParameter("a letter or digit, then up to 62 letters, digits, `.`, `_`, `-`", param_hint="NAME")
-    columns = fields.given(values)
+    columns = fields.given(values) | _password(name, grid, password_file)
     _check(name, grid, columns)
     with grid.transaction() as session:
         if clusters.by_name(session, name) is not None:
@@ -101,28 +109,34 @@ def show(grid: Grid, /, name: str, dump: bool) -> None:
 @click.argument("name")
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @fields.options(adding=False)
+@PASSWORD
 @click.pass_context
-def set_(context: click.Context, /, name: str, pairs: tuple[str, ...], **values: Any) -> None:
+def set_(
+    context: click.Context, /, name: str, pairs: tuple[str, ...], password_file: IO[str] | None, **values: Any
+) -> None:
     """Change a cluster: KEY=VALUE, or the same options as for `add`. `none` empties what may be empty."""
     from cigri.db import clusters
     from cigri.db.engine import notify
 
     grid: Grid = context.obj
     named = {key: value for key, value in values.items() if value is not None}
-    columns = fields.given({**named, **fields.assignments(pairs, context)})
+    columns = fields.given({**named, **fields.assignments(pairs, context)}) | _password(name, grid, password_file)
     if not columns:
         raise click.UsageError("nothing to set", context)
-    if columns.get("api_auth_type") == "none":
+    if columns.get("api_auth_type", "jwt") != "jwt":
         columns.setdefault("token_file", None)
+    if columns.get("api_auth_type", "password") != "password":
+        columns |= {"api_username": None, "api_password": None}
     with grid.transaction() as session:
         found = known_cluster(session, name, change=True)
-        _check(name, grid, {field.column: getattr(found, field.column) for field in fields.FIELDS} | columns)
+        _check(name, grid, _declared(found) | columns)
         generation = found.url_generation
         clusters.change(session, found, **columns)
         moved = found.url_generation != generation
         live = clusters.live_jobs(session, found.id) if moved else 0
         notify(session, "clusters")
-    click.echo(f"cluster {name}: {', '.join(f'{key} = {_shown(value)}' for key, value in columns.items())}")
+    told = {key: "********" if key == "api_password" and value else _shown(value) for key, value in columns.items()}
+    click.echo(f"cluster {name}: {', '.join(f'{key} = {value}' for key, value in told.items())}")
     if live:
         click.echo(f"gridadmin: {live} live jobs were submitted under the old URL", err=True)
 
@@ -137,7 +151,7 @@ def enable(grid: Grid, name: str) -> None:
 
     with grid.transaction() as session:
         found = known_cluster(session, name, change=True)
-        _check(name, grid, {field.column: getattr(found, field.column) for field in fields.FIELDS})
+        _check(name, grid, _declared(found))
         changed = not found.enabled
         clusters.change(session, found, enabled=True)
         notify(session, "clusters")
@@ -205,6 +219,7 @@ def test(grid: Grid, name: str, login: str | None, submit: bool, directory: str,
     from cigri.clusters.connect import connect, described
     from cigri.db.engine import transaction
     from cigri.db.locks import ClusterLock
+    from cigri.db.wallet import Wallet
 
     if submit and not login:
         raise click.UsageError("--submit needs --user LOGIN")
@@ -214,7 +229,9 @@ def test(grid: Grid, name: str, login: str | None, submit: bool, directory: str,
         lock = ClusterLock(engine, found.id, wait=grid.settings.rest_queries_timeout)
         try:
             settings = described(found, grid.settings)
-            client = connect(settings, timeout=grid.settings.rest_queries_timeout, lock=lock)
+            wallet = Wallet(engine, found.id, name, grid.settings.token_key_file)
+            ask = wallet.asking(_grid_login(engine, found.id, login) if login else "")
+            client = connect(settings, timeout=grid.settings.rest_queries_timeout, lock=lock, ask=ask)
             limit = found.stress_factor or grid.settings.stress_factor
             trial.look(client, login, found.resource_unit, limit, click.echo)
             if submit and login:
@@ -225,6 +242,15 @@ def test(grid: Grid, name: str, login: str | None, submit: bool, directory: str,
     click.echo(f"cluster {name}: all is well")
 
 
+def _grid_login(engine: Engine, cluster_id: int, login: str) -> str:
+    """Whose token is sent for this user of the cluster."""
+    from cigri.db import mappings
+    from cigri.db.engine import transaction
+
+    with transaction(engine) as session:
+        return mappings.bearer_of(session, login, cluster_id) or login
+
+
 def _check(name: str, grid: Grid, columns: dict[str, Any]) -> None:
     """Raise Failure unless this release can talk to such a cluster."""
     from cigri.clusters import connect
@@ -232,11 +258,36 @@ def _check(name: str, grid: Grid, columns: dict[str, Any]) -> None:
     if columns["batch"] == "g5k":
         raise Failure("batch g5k is gone with the API it was for: Grid'5000's sites are clusters of batch oar2_5")
     known = {key: columns[key] for key in ("batch", "api_url", "api_auth_type", "api_auth_header") if key in columns}
-    settings = connect.ClusterSettings(name=name, token_file=columns.get("token_file") or "", **known)
+    settings = connect.ClusterSettings(
+        name=name,
+        token_file=columns.get("token_file") or "",
+        api_username=columns.get("api_username") or "",
+        api_password=columns.get("api_password") or "",
+        certificate_file=grid.settings.rest_client_certificate_file,
+        **known,
+    )
     try:
         connect.check(settings)
     except ConfigError as error:
         raise Failure(str(error)) from error
+
+
+def _declared(cluster: Cluster) -> dict[str, Any]:
+    """What an administrator has said of a cluster."""
+    return {column: getattr(cluster, column) for column in (*(field.column for field in fields.FIELDS), "api_password")}
+
+
+def _password(name: str, grid: Grid, file: IO[str] | None) -> dict[str, Any]:
+    """The password from a file as it is stored: sealed."""
+    from cigri.clusters.connect import password_purpose
+    from cigri.core import vault
+
+    if file is None:
+        return {}
+    password = file.read().strip("\n")
+    if not password or "\n" in password:
+        raise Failure("the password file must hold one line")
+    return {"api_password": vault.load(grid.settings.token_key_file).seal(password, password_purpose(name))}
 
 
 def _known(cluster: Cluster) -> dict[str, Any]:

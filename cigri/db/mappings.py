@@ -59,6 +59,15 @@ def find(session: Session, grid_login: str, cluster_id: int) -> UserMapping | No
     return session.get(UserMapping, (grid_login, cluster_id))
 
 
+def bearer_of(session: Session, cluster_login: str, cluster_id: int) -> str | None:
+    """A grid user whose token is one of this user of the cluster."""
+    said = func.coalesce(UserMapping.token_login, UserMapping.cluster_login, UserMapping.grid_login)
+    query = select(UserMapping.grid_login).where(
+        UserMapping.cluster_id == cluster_id, UserMapping.token.is_not(None), said == cluster_login
+    )
+    return session.scalar(query.order_by(UserMapping.stored_at.desc()).limit(1))
+
+
 def of_user(session: Session, grid_login: str) -> list[Mapped]:
     """The user's tokens, by cluster."""
     query = _mapped().where(UserMapping.grid_login == grid_login, UserMapping.token.is_not(None))
