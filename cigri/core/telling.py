@@ -40,7 +40,8 @@ def telling(sense: Meaning) -> Telling:
         if sense.scope is Scope.JOB:
             return Telling.NEVER if sense.severity is Severity.LOW else Telling.SPARINGLY
         return Telling.EACH if sense.scope in (Scope.NOTIFY, Scope.LOG) else Telling.SPARINGLY
-    return Telling.WHILE_OPEN if sense.heals is None else Telling.SPARINGLY
+    comes_and_goes = sense.scope is Scope.CLUSTER and sense.blacklists is None  # stress
+    return Telling.SPARINGLY if comes_and_goes or sense.heals is not None else Telling.WHILE_OPEN
 
 
 def codes(how: Telling) -> list[str]:

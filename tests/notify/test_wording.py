@@ -159,6 +159,8 @@ def test_hosts_of_webhooks() -> None:
 def test_how_often_kinds_of_events_are_told() -> None:
     assert telling(MEANINGS["EXIT_ERROR"]) is Telling.WHILE_OPEN
     assert telling(MEANINGS["TIMEOUT"]) is Telling.SPARINGLY
+    assert telling(MEANINGS["UNDER_STRESS"]) is Telling.SPARINGLY
+    assert telling(MEANINGS["CLUSTER_MANUALLY_DISABLED"]) is Telling.WHILE_OPEN
     assert telling(MEANINGS["RESUBMIT"]) is Telling.NEVER
     assert telling(MEANINGS["FINISHED_CAMPAIGN"]) is Telling.EACH
     assert telling(Meaning(Scope.CAMPAIGN, Severity.HIGH, Scope.CAMPAIGN, Heals.AFTER_DELAY)) is Telling.SPARINGLY
