@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from cigri.admission import Broken, Refuse
 from cigri.api.replies import reply
-from cigri.db.campaigns import KeyReused, NoSuchCampaign, WrongState
+from cigri.db.campaigns import KeyReused, NoSuchCampaign, NotClean, WrongState
 from cigri.errors import InvalidJDL
 
 log = logging.getLogger(__name__)
@@ -77,9 +77,14 @@ def register(app: FastAPI) -> None:
     async def _absent(request: Request, error: NoSuchCampaign) -> Response:
         return answer(request, 404, "Not found", str(error))
 
+    @app.exception_handler(NotClean)
     @app.exception_handler(WrongState)
-    async def _state(request: Request, error: WrongState) -> Response:
+    async def _state(request: Request, error: WrongState | NotClean) -> Response:
         return answer(request, 400, "Error", str(error))
+
+    @app.exception_handler(NotClean)
+    async def _busy(request: Request, error: NotClean) -> Response:
+        return answer(request, 409, "Conflict", str(error))
 
     @app.exception_handler(KeyReused)
     async def _reused(request: Request, error: KeyReused) -> Response:

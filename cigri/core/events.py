@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from datetime import datetime
 
 
 class Scope(enum.StrEnum):
@@ -79,6 +80,7 @@ MEANINGS: dict[str, Meaning] = {
     "PROLOG_EXIT_ERROR": _submission(),
     "EPILOG_EXIT_ERROR": Meaning(Scope.CAMPAIGN, Severity.HIGH),
     "USER_FRAG": _failure(),
+    "MANUAL_EVENT": _failure(),
     "TOO_MANY_RESUBMIT": _failure(),
     "JOB_LOST": _failure(),
     # What went back into the bag by itself.
@@ -98,6 +100,8 @@ MEANINGS: dict[str, Meaning] = {
     "ALMIGHTY_STARTING": _told(Scope.LOG),
     "ALMIGHTY_TERMINATING": _told(Scope.LOG),
     "NEW_CAMPAIGN": _told(),
+    "PAUSED": _told(),
+    "RESUMED": _told(),
     "PURGE": _told(),
     "FINISHED_CAMPAIGN": _told(),
     "TOKEN_EXPIRES_SOON": _told(severity=Severity.HIGH),
@@ -107,3 +111,25 @@ MEANINGS: dict[str, Meaning] = {
 def meaning(code: str) -> Meaning:
     """The meaning of a code. Raises KeyError for one that is not in the table."""
     return MEANINGS[code]
+
+
+_ENDINGS = {
+    "UNDER_STRESS": "it ends when the stress of the cluster is below its limit again",
+    "RUNNER_SUBMIT_TOKEN_NOT_FOUND": "it ends when its owner has stored a token for the cluster: gridtoken -h",
+    "RUNNER_SUBMIT_PERMISSION_DENIED": "it ends when its owner has stored a token that the cluster takes: gridtoken -h",
+}
+
+
+def waits_for(event_id: int, code: str, *, of_campaign: bool, probe_at: datetime | None) -> str:
+    """What ends an open event that is not a blacklist, with what it holds up: a sentence that says who types what."""
+    if code in _ENDINGS:
+        return _ENDINGS[code]
+    sense = MEANINGS.get(code)
+    if probe_at is not None:
+        when = f"{probe_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        if sense is not None and sense.heals is Heals.AFTER_DELAY:
+            return f"the cluster is asked at {when}: if it answers, submission is tried again"
+        return f"the cluster is asked again at {when}: it ends when the cluster answers"
+    if not of_campaign:
+        return f"an administrator has to close it: gridevents -e {event_id} -f"
+    return f"its owner has to close it: gridevents -e {event_id} -f (with -r its tasks are tried again)"

@@ -74,7 +74,7 @@ class Place:
 
 
 class NotClean(CigriError):
-    """The campaign still has jobs on its clusters."""
+    """The campaign still has jobs on its clusters, or was purged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,8 @@ def add_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: i
     campaign = lock(session, campaign_id)
     if campaign.state is CampaignState.CANCELLED:
         raise WrongState(campaign_id, campaign.state, "added to")
+    if campaign.purged_at is not None:
+        raise NotClean(f"Campaign {campaign_id} was purged: submit a new one")
     _copy_tasks(session, campaign_id, lines, total)
     campaign.total_tasks += total
     if total:
@@ -171,6 +173,7 @@ def _switch(session: Session, campaign_id: int, source: CampaignState, target: C
         raise WrongState(campaign_id, campaign.state, what)
     campaign.state = target
     session.flush()
+    events.record(session, events.News(what.upper(), f"{campaign.name} is {what}", campaign_id=campaign_id))
     notify(session, "campaigns")
 
 

@@ -24,6 +24,8 @@ _RULES = (
                      p.pending + p.active + p.done + p.failed + p.cancelled, c.total_tasks)
        FROM campaigns c JOIN campaign_progress p ON p.campaign_id = c.id
        WHERE p.pending + p.active + p.done + p.failed + p.cancelled <> c.total_tasks""",
+    """SELECT format('task %s is of campaign %s, which is not there', id, campaign_id) FROM tasks t
+       WHERE NOT EXISTS (SELECT FROM campaigns c WHERE c.id = t.campaign_id)""",
     """SELECT format('task %s is active and has no live job', t.id) FROM tasks t
        WHERE t.state = 'active' AND NOT EXISTS
          (SELECT FROM jobs j WHERE j.task_id = t.id AND j.state NOT IN ('terminated', 'event'))""",
