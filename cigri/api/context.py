@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import Depends, Request, Response
 from sqlalchemy import Engine
@@ -13,15 +14,16 @@ from sqlalchemy.orm import Session
 
 from cigri.api.callers import Caller, caller_of
 from cigri.api.errors import not_found, refused
-from cigri.api.replies import Urls, reply
+from cigri.api.replies import Json, Urls, reply
 from cigri.config import Settings
-from cigri.core.tokens import digest
+from cigri.core.tokens import API_TOKEN, digest
 from cigri.db import api_tokens
 from cigri.db import engine as database
 
 MOST = 2**31 - 1  # ids of campaigns and clusters
 MOST_BIG = 2**63 - 1  # ids of tasks, jobs and events
 LONGEST_PAGE = 100_000
+KEPT = ("all", "after", "pretty")  # what a page of a list hands on to the next
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,9 @@ class Context:
         """An answer."""
         return reply(self.request, content, status, headers)
 
-    def done(self, message: str) -> Response:
-        """202: it was done, or will be."""
-        return self.reply({"status": 202, "title": "Accepted", "message": message}, 202)
+    def done(self, message: str, **more: Any) -> Response:
+        """202: it was done, or will be. `more` is put into the answer beside the message."""
+        return self.reply({"status": 202, "title": "Accepted", "message": message, **more}, 202)
 
     def given(self, parameter: str) -> bool:
         """Whether a parameter without a value (?hold) is there."""
@@ -69,6 +71,15 @@ class Context:
         """Whether what belongs to this user is there for the caller: with API_PRIVATE what is others' is not."""
         return owner is not None and (not self.settings.api_private or self.caller.owns(owner))
 
+    def page_links(self, path: str, parent: str, limit: int, offset: int, total: int) -> list[Json]:
+        """The links of one page of a list: `next` where there is one, with what else was asked for."""
+        links = [self.url.link("self", path), self.url.link("parent", parent)]
+        if limit and offset + limit < total:
+            asked = [(key, value) for key, value in self.request.query_params.multi_items() if key in KEPT]
+            query = urlencode([*asked, ("limit", limit), ("offset", offset + limit)])
+            links.append(self.url.link("next", f"{path}?{query}"))
+        return links
+
     def check_visible(self, campaign_id: int, owner: str | None) -> str:
         """The owner; refuses campaigns that are not there for the caller."""
         if owner is None or not self.sees(owner):
@@ -82,6 +93,8 @@ def context(request: Request) -> Context:
     engine: Engine = request.app.state.engine
 
     def token_user(token: str) -> str | None:
+        if not API_TOKEN.fullmatch(token):
+            return None
         with database.transaction(engine) as session:
             return api_tokens.user_of(session, digest(token))
 
