@@ -77,9 +77,8 @@ def register(app: FastAPI) -> None:
     async def _absent(request: Request, error: NoSuchCampaign) -> Response:
         return answer(request, 404, "Not found", str(error))
 
-    @app.exception_handler(NotClean)
     @app.exception_handler(WrongState)
-    async def _state(request: Request, error: WrongState | NotClean) -> Response:
+    async def _state(request: Request, error: WrongState) -> Response:
         return answer(request, 400, "Error", str(error))
 
     @app.exception_handler(NotClean)
