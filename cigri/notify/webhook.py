@@ -73,12 +73,14 @@ class WebhookSender(Sender):
             connection.sock = sock
             return connection
         secure = http.client.HTTPSConnection(host, port, context=self._tls)
+        wrapped = self._tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
         try:
-            with _deadline(sock, self._timeout):
-                secure.sock = self._tls.wrap_socket(sock, server_hostname=host)
+            with _deadline(wrapped, self._timeout):
+                wrapped.do_handshake()
         except BaseException:
-            sock.close()
+            wrapped.close()
             raise
+        secure.sock = wrapped
         return secure
 
     def _connect(self, host: str, port: int) -> socket.socket:

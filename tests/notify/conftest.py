@@ -6,6 +6,7 @@ import dataclasses
 import email
 import json
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -78,7 +79,7 @@ class MailServer:
 class Receiver:
     """An HTTP server that keeps what is posted to it. `answer`: the status it gives, with `headers`."""
 
-    def __init__(self) -> None:
+    def __init__(self, pem: Path | None = None) -> None:
         self.posts: list[tuple[str, Any]] = []
         self.answer = 200
         self.headers: dict[str, str] = {}
@@ -110,12 +111,17 @@ class Receiver:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if pem:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(pem)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        self._scheme = "https" if pem else "http"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def close(self) -> None:
         self.drip = False
@@ -154,6 +160,13 @@ def tls_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailServer]
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     server = Receiver()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def secure_receiver() -> Iterator[Receiver]:
+    server = Receiver(PEM)
     yield server
     server.close()
 

@@ -107,6 +107,14 @@ def test_a_webhook_gets_the_json_that_slack_and_mattermost_read(receiver) -> Non
     assert body["text"].startswith("*campaign 7 (é): failed*\naccents é")
 
 
+def test_certificates_of_webhooks_are_verified(secure_receiver, pem, monkeypatch) -> None:
+    failure = post(hook(f"{secure_receiver.url}/x"))
+    assert failure is not None and "CERTIFICATE_VERIFY_FAILED" in str(failure)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    assert post(hook(f"{secure_receiver.url}/x")) is None
+    assert [path for path, _ in secure_receiver.posts] == ["/x"]
+
+
 def test_nothing_in_a_message_calls_a_channel_or_makes_a_link() -> None:
     letter = dataclasses.replace(LETTER, body="<!channel> @all <http://x|y> a&b")
     text = json.loads(payload(letter))["text"]
