@@ -18,7 +18,7 @@ from cigri.db import allowances, events, grid, stages, submissions
 from cigri.db.engine import notify
 from cigri.db.kills import KillReason, mark_jobs
 from cigri.db.submissions import Claimed, Unsettled
-from cigri.errors import BadReply, ClusterError, NoAnswer, Refused, TokenRefused, Unreachable
+from cigri.errors import BadReply, ClusterError, InvalidJDL, NoAnswer, Refused, TokenRefused, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,13 @@ class Submitter:
     def _send(self, site: Site, claimed: Claimed) -> bool:
         """Send a claimed submission; whether the next may be sent at once."""
         site = site.acting(claimed.campaign_id)
-        request = build(site, claimed)
+        try:
+            request = build(site, claimed)
+        except (KeyError, ValueError, InvalidJDL) as error:
+            # One campaign that cannot be sent must not end the runner of all.
+            log.exception("campaign %d cannot be sent to %s", claimed.campaign_id, site.name)
+            self._refused(site, claimed, Refused(f"the campaign cannot be sent to {site.name}: {error!r}"))
+            return True
         began = time.monotonic()
         try:
             array_id = site.cluster.submit(request)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import update
 
 from cigri.core.states import CampaignState, JobState
 from cigri.db import campaigns, check
 from cigri.db.engine import transaction
-from cigri.db.tables import CampaignProgress, Event, Job, Submission
+from cigri.db.tables import Campaign, CampaignProgress, Event, Job, Submission
 
 
 def test_every_task_of_a_campaign_succeeds_once(grid) -> None:
@@ -81,3 +82,12 @@ def test_a_purged_campaign_keeps_its_numbers_only(grid) -> None:
         assert (progress.done, progress.failed) == (2, 1)
     with transaction(grid.engine) as session:
         assert check.faults(session) == []
+
+
+def test_a_campaign_that_cannot_be_sent_does_not_end_the_runner(grid) -> None:
+    broken, good = grid.campaign(["a"]), grid.campaign(["b"])
+    with transaction(grid.engine) as session:
+        session.execute(update(Campaign).where(Campaign.id == broken).values(jdl={"name": "x", "clusters": {}}))
+    grid.finish(good)
+    assert [event.campaign_id for event in grid.rows(Event, code="RUNNER_SUBMIT_ERROR")] == [broken]
+    assert grid.tasks(broken) == {"pending": 1}
