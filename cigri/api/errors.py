@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -66,6 +66,15 @@ def answer(
     return reply(request, content, status, headers)
 
 
+SENTENCES = (
+    (NoSuchCampaign, 404, "Not found"),
+    (WrongState, 400, "Error"),
+    (NotClean, 409, "Conflict"),
+    (KeyReused, 422, "Unprocessable Content"),
+    (Refuse, 400, "Admission rule error"),
+)  # errors whose own words are the message
+
+
 def register(app: FastAPI) -> None:
     """Make the application answer every error in this form."""
 
@@ -73,25 +82,8 @@ def register(app: FastAPI) -> None:
     async def _ours(request: Request, error: ApiError) -> Response:
         return answer(request, error.status, error.title, error.message, **error.more)
 
-    @app.exception_handler(NoSuchCampaign)
-    async def _absent(request: Request, error: NoSuchCampaign) -> Response:
-        return answer(request, 404, "Not found", str(error))
-
-    @app.exception_handler(WrongState)
-    async def _state(request: Request, error: WrongState) -> Response:
-        return answer(request, 400, "Error", str(error))
-
-    @app.exception_handler(NotClean)
-    async def _busy(request: Request, error: NotClean) -> Response:
-        return answer(request, 409, "Conflict", str(error))
-
-    @app.exception_handler(KeyReused)
-    async def _reused(request: Request, error: KeyReused) -> Response:
-        return answer(request, 422, "Unprocessable Content", str(error))
-
-    @app.exception_handler(Refuse)
-    async def _refused(request: Request, error: Refuse) -> Response:
-        return answer(request, 400, "Admission rule error", str(error))
+    for ours, status, title in SENTENCES:
+        app.add_exception_handler(ours, _sentence(status, title))
 
     @app.exception_handler(Broken)
     async def _broken(request: Request, error: Broken) -> Response:
@@ -118,6 +110,13 @@ def register(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _bug(request: Request, error: Exception) -> Response:
         return answer(request, 500, "Internal Server Error", "A fault of the API server: its log has the details")
+
+
+def _sentence(status: int, title: str) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def say(request: Request, error: Exception) -> Response:
+        return answer(request, status, title, str(error))
+
+    return say
 
 
 async def database(request: Request, error: Exception) -> Response:

@@ -263,6 +263,8 @@ def _by_mark(end: Ended, reason: str) -> Verdict:
         return _back(Outcome.QUEUED, "REMOTE_WAITING_FRAG", "waited too long on the cluster", priority=10)
     if reason in ("refused", "surplus"):
         return _back(Outcome(reason), "", "", priority=10)
+    if reason == "manual":
+        return _failed(Outcome.DELETED, "MANUAL_EVENT", "set aside by an administrator of the grid", "manual")
     return _failed(Outcome.DELETED, "USER_FRAG", "deleted on request", "request")
 
 

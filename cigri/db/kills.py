@@ -19,6 +19,7 @@ class KillReason(enum.StrEnum):
 
     CANCELLED = "cancelled"  # its campaign was cancelled
     USER = "user"  # its owner asked for this job's end
+    MANUAL = "manual"  # an administrator sets it aside
     WALLTIME = "walltime"  # over its walltime, and the cluster did not end it
     QUEUED = "queued"  # waited too long on the cluster
     REFUSED = "refused"  # not in the queue where it was to be

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import insert, select, text, update
 
-from cigri.api import outputs
+from cigri.api import reaching
 from cigri.db.engine import transaction
 from cigri.db.locks import ClusterLock
 from cigri.db.tables import Cluster, Job, Submission, Task
@@ -98,7 +98,7 @@ def test_a_cluster_that_does_not_answer(api, job, engine):
 
 
 def test_a_busy_cluster_is_not_waited_for_long(api, job, engine, clusters, monkeypatch):
-    monkeypatch.setattr(outputs, "PATIENCE", 0.2)
+    monkeypatch.setattr(reaching, "PATIENCE", 0.2)
     lock = ClusterLock(engine, clusters["tiger"])
     with lock():
         answer = api.ask("GET", f"/jobs/{job}/stdout")

@@ -87,12 +87,13 @@ def change(campaign: str, here: Here, body: ArrivedBody) -> Response:
 
 @router.delete("/campaigns/{campaign}")
 def end(campaign: str, here: Here) -> Response:
-    """Cancel a campaign; ?hold pauses it, ?resume resumes it."""
-    if here.given("purge"):
-        raise refused("?purge is not in this release")
+    """Cancel a campaign; ?hold pauses it, ?resume resumes it; ?purge drops the tasks and jobs of one that has ended."""
     key = own(here, campaign)
     with here.transaction() as session:
-        if here.given("hold"):
+        if here.given("purge"):
+            word = "purged"
+            changes.purge(session, key)
+        elif here.given("hold"):
             word = "paused"
             changes.pause(session, key)
         elif here.given("resume"):
@@ -213,7 +214,7 @@ def _wanted(here: Context, body: Body) -> dict[str, str]:
     if text.startswith("{"):
         try:
             found = {key: str(value) for key, value in json.loads(text).items()}
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise refused(f"The body is not JSON: {error}") from None
     else:
         found = dict(parse_qsl(text))

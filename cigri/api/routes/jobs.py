@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import TypeVar
 
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
@@ -20,6 +22,8 @@ from cigri.db.views import jobs
 from cigri.db.views.jobs import JobView
 
 router = APIRouter()
+
+T = TypeVar("T")
 
 
 @router.get("/jobs/{job}")
@@ -58,23 +62,26 @@ async def stderr(job: str, here: Here) -> Response:
 @router.get("/jobs/{job}/cinfos")
 async def cinfos(job: str, here: Here) -> Response:
     """The batch scheduler's own record of the job."""
-    limiter: CapacityLimiter = here.request.app.state.cluster_readers
 
     def fetch() -> Json:
         return outputs.record(here.engine, here.settings, _private(here, job, "cluster's record"))
 
-    return here.reply(await run_sync(fetch, limiter=limiter))
+    return here.reply(await asking(here, fetch))
 
 
 async def _output(job: str, here: Context, which: outputs.Stream) -> Response:
-    # Clusters are slow: their readers have threads of their own, so that everybody else is served.
-    limiter: CapacityLimiter = here.request.app.state.cluster_readers
     tail = here.number("tail", 0) or None
 
     def fetch() -> str:
         return outputs.fetch(here.engine, here.settings, _private(here, job, "output"), which, tail)
 
-    return here.reply({"output": await run_sync(fetch, limiter=limiter)})
+    return here.reply({"output": await asking(here, fetch)})
+
+
+async def asking(here: Context, ask: Callable[[], T]) -> T:
+    """What a cluster answers. Clusters are slow: they are asked in threads of their own, so that others are served."""
+    limiter: CapacityLimiter = here.request.app.state.cluster_readers
+    return await run_sync(ask, limiter=limiter)
 
 
 def find(here: Context, text: str) -> JobView:

@@ -30,9 +30,7 @@ def listing(campaign: str, here: Here) -> Response:
         total = tasks.total(session, key)
         found = tasks.page(session, key, total, limit=limit, offset=offset)
     path = f"campaigns/{key}/jobs"
-    links = [here.url.link("self", path), here.url.link("parent", f"campaigns/{key}")]
-    if limit and offset + limit < total:
-        links.append(here.url.link("next", f"{path}?limit={limit}&offset={offset + limit}"))
+    links = here.page_links(path, f"campaigns/{key}", limit, offset, total)
     items = [shown(here, key, task) for task in found]
     return here.reply({"items": items, "total": total, "offset": offset, "limit": limit, "links": links})
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from cigri.core.states import EventState
 from cigri.db.tables import Cluster, Event, EventClass
@@ -17,17 +17,20 @@ HIDDEN = ("REMOTE_WAITING_FRAG", "FRAG_RESUBMIT_BY_NIKITA")  # of no use to anyb
 
 @dataclass(frozen=True, slots=True)
 class EventView:
-    """An event, and the name of its cluster if it has one."""
+    """An event, the name of its cluster, and the event that caused it (of a blacklist)."""
 
     event: Event
     cluster_name: str | None
+    source: Event | None
 
 
 def _events(*conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    source = aliased(Event)
     return (
-        select(Event, Cluster.name)
+        select(Event, Cluster.name, source)
         .select_from(Event)
         .outerjoin(Cluster, Cluster.id == Event.cluster_id)
+        .outerjoin(source, source.id == Event.parent)
         .where(*conditions)
     )
 
@@ -39,18 +42,20 @@ def _page(session: Session, limit: int, offset: int, *conditions: ColumnElement[
 
 
 def of_campaign(
-    session: Session, campaign_id: int, *, closed_too: bool, limit: int, offset: int
+    session: Session, campaign_id: int, *, closed_too: bool, limit: int, offset: int, after: int = 0
 ) -> tuple[list[EventView], int]:
-    """Open events that matter to a campaign, or all of its own; and how many there are in all."""
+    """Open events that matter to a campaign, or all of its own, after the event `after`; how many in all."""
+    newer = Event.id > after
     if closed_too:
-        return _page(session, limit, offset, Event.campaign_id == campaign_id, Event.code.not_in(HIDDEN))
-    return _page(session, limit, offset, open_events_of(campaign_id))
+        return _page(session, limit, offset, Event.campaign_id == campaign_id, Event.code.not_in(HIDDEN), newer)
+    return _page(session, limit, offset, open_events_of(campaign_id), newer)
 
 
-def of_grid(session: Session, *, limit: int, offset: int) -> tuple[list[EventView], int]:
-    """Open events that belong to no campaign; and how many there are in all."""
+def of_grid(session: Session, *, limit: int, offset: int, after: int = 0) -> tuple[list[EventView], int]:
+    """Open events that belong to no campaign, after the event `after`; how many in all."""
     unfit = Event.class_.not_in([EventClass.JOB, EventClass.CAMPAIGN])
-    return _page(session, limit, offset, Event.state == EventState.OPEN, Event.campaign_id.is_(None), unfit)
+    mine = (Event.state == EventState.OPEN, Event.campaign_id.is_(None), unfit, Event.id > after)
+    return _page(session, limit, offset, *mine)
 
 
 def event(session: Session, event_id: int) -> EventView | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, or_, select
 from sqlalchemy.orm import Session
 
 from cigri.core.states import FINAL
@@ -22,7 +23,7 @@ class JobView:
     cluster_name: str
     login: str | None  # on the cluster
     array_id: int | None
-    submission: str | None  # its name on the cluster
+    submission: str | None  # its name: what is ours there
     kind: str | None  # the campaign's type on that cluster: best-effort, normal, ...
 
 
@@ -45,6 +46,16 @@ def _jobs() -> Select[*tuple[Any, ...]]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A file that a job left on its cluster."""
+
+    job_id: int
+    cluster_id: int
+    cluster_name: str
+    path: str
+
+
 def job(session: Session, job_id: int) -> JobView | None:
     """One job."""
     row = session.execute(_jobs().where(Job.id == job_id)).one_or_none()
@@ -61,3 +72,25 @@ def finished(session: Session, campaign_id: int, *, after: int, limit: int) -> l
     """The ended jobs of a campaign that follow the job `after`."""
     query = _jobs().where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after)
     return [JobView(*row) for row in session.execute(query.order_by(Job.id).limit(limit))]
+
+
+def files(session: Session, campaign_id: int, *, after: int, limit: int) -> tuple[list[OutputFile], int | None]:
+    """The output files of `limit` ended jobs that follow the job `after`, and the last of these jobs: None for none."""
+    known = or_(Job.stdout_path.is_not(None), Job.stderr_path.is_not(None))
+    query = (
+        select(Job.id, Job.cluster_id, Cluster.name, Job.remote_id, Job.stdout_path, Job.stderr_path)
+        .join(Cluster, Cluster.id == Job.cluster_id)
+        .where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after, known)
+        .order_by(Job.id)
+        .limit(limit)
+    )
+    rows = session.execute(query).all()
+    return [file for row in rows for file in _files_of(*row)], rows[-1].id if rows else None
+
+
+def _files_of(
+    job_id: int, cluster_id: int, cluster_name: str, remote_id: int | None, *paths: str | None
+) -> Iterator[OutputFile]:
+    for path in dict.fromkeys(paths):
+        if path:
+            yield OutputFile(job_id, cluster_id, cluster_name, path.replace("%jobid%", str(remote_id)))
