@@ -11,6 +11,7 @@ from cigri.admin.cluster import cluster
 from cigri.admin.database import db
 from cigri.admin.grid import Commands, Grid
 from cigri.admin.key import key
+from cigri.admin.priority import priority
 from cigri.admin.user import user
 
 
@@ -33,6 +34,7 @@ def gridadmin(context: click.Context, config_file: str | None, verbose: bool) ->
 
 gridadmin.add_command(db)
 gridadmin.add_command(cluster)
+user.add_command(priority)
 gridadmin.add_command(user)
 gridadmin.add_command(key)
 gridadmin.add_command(admission)

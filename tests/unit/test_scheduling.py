@@ -92,6 +92,13 @@ def test_what_others_cannot_use_goes_to_who_can():
     assert share([Backlog(1, "alice", 3, 0), Backlog(2, "bob", 100, 0)], 50) == [Grant(1, 3), Grant(2, 47)]
 
 
+def test_a_priority_of_one_is_twice_the_share_and_nobody_is_left_out():
+    heavy, light = Backlog(1, "alice", 100, 0, weight=2.0), Backlog(2, "bob", 100, 0)
+    assert {grant.campaign_id: grant.tasks for grant in share([heavy, light], 30)} == {1: 20, 2: 10}
+    full = [Backlog(1, "alice", 100, 8, weight=16.0), Backlog(2, "bob", 100, 0, weight=1 / 16)]
+    assert share(full, 1) == [Grant(2, 1)], "who has nothing there comes first, whatever the priority"
+
+
 def test_nothing_for_nobody():
     assert share([], 10) == [] and share([Backlog(1, "alice", 10, 5, max_jobs=5)], 10) == []
 

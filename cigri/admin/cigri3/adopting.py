@@ -27,6 +27,7 @@ def sort_out(plan: Plan, live: Sequence[Row], clients: dict[int, Cluster]) -> No
     brought = {row["id"] for row, _ in plan.campaigns}
     faults: list[str] = []
     groups: dict[tuple[int, int], list[Row]] = defaultdict(list)
+    seen: set[int] = set()
     for row in live:
         if row["campaign_id"] not in brought:
             plan.left_out.append(
@@ -37,10 +38,13 @@ def sort_out(plan: Plan, live: Sequence[Row], clients: dict[int, Cluster]) -> No
             faults.append(
                 f"job {row['id']}: {row['tag'] or 'no task'}: {BATCH if row['tag'] == 'batch' else 'no task'}"
             )
+        elif row["param_id"] in seen:
+            faults.append(f"job {row['id']}: another job of the same task is there, too")
         elif row["remote_id"] is None:
             plan.held.append(row)
         else:
             groups[row["cluster_id"], row["campaign_id"]].append(row)
+        seen.add(row["param_id"])
     for (cluster_id, campaign_id), rows in groups.items():
         if cluster_id not in clients:
             faults.append(f"{len(rows)} jobs of campaign {campaign_id}: their cluster cannot be asked")

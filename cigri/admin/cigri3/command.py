@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,16 +18,17 @@ if TYPE_CHECKING:
     from cigri.admin.cigri3.source import Source
     from cigri.clusters.base import Cluster
 
-LOOK_EVERY = 10.0
-
 
 @click.command("import-cigri3")
 @click.argument("database_url")
 @click.option("--dry-run", is_flag=True, help="Only say what would be brought and what would not.")
 @click.option("--adopt", is_flag=True, help="Follow the jobs that are on the clusters to their ends.")
 @click.option("--wait-drained", is_flag=True, help="Wait until no job is on the clusters (CiGri 3 goes on meanwhile).")
+@click.option("--look-every", type=click.FloatRange(min=0.1), default=10.0, show_default=True, metavar="SECONDS")
 @click.pass_obj
-def import_cigri3(grid: Grid, database_url: str, dry_run: bool, adopt: bool, wait_drained: bool) -> None:
+def import_cigri3(
+    grid: Grid, database_url: str, dry_run: bool, adopt: bool, wait_drained: bool, look_every: float
+) -> None:
     """Bring a grid of CiGri 3 into this new, empty one: clusters, users, unfinished campaigns.
 
     DATABASE_URL is the old database, postgresql://USER@HOST/NAME (~/.pgpass or PGPASSWORD has the password). It is
@@ -34,10 +36,12 @@ def import_cigri3(grid: Grid, database_url: str, dry_run: bool, adopt: bool, wai
     """
     from cigri.admin.cigri3 import source
 
+    if re.match(r"[a-z+0-9]+://[^/@]*:[^/@]+@", database_url):
+        click.echo("gridadmin: everybody can read a password in a command (`ps`): use ~/.pgpass", err=True)
     if adopt and wait_drained:
         raise click.UsageError("--adopt and --wait-drained exclude each other")
     if wait_drained and not dry_run:
-        _wait_drained(database_url)
+        _wait_drained(database_url, look_every)
     with source.opened(database_url) as old:
         plan = _planned(grid, old, adopt)
         _tell(plan)
@@ -50,7 +54,7 @@ def import_cigri3(grid: Grid, database_url: str, dry_run: bool, adopt: bool, wai
             click.echo(f"gridadmin: {others} other connections to the old database: stop CiGri 3 for good", err=True)
 
 
-def _wait_drained(url: str) -> None:
+def _wait_drained(url: str, look_every: float) -> None:
     """Wait until the old database has no job on a cluster any more; say how many are left when that changes."""
     from cigri.admin.cigri3 import source
 
@@ -63,7 +67,7 @@ def _wait_drained(url: str) -> None:
         if left != said:
             click.echo(f"waiting for the jobs on the clusters: {left}")
             said = left
-        time.sleep(LOOK_EVERY)
+        time.sleep(look_every)
 
 
 def _jobs(old: Source) -> str:

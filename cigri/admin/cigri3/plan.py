@@ -162,10 +162,9 @@ def _subscription(plan: Plan, row: Row) -> None:
 def _blacklists(source: Source, plan: Plan) -> None:
     names = plan.names
     seen: set[int] = set()
-    for row in source.rows("events"):
-        if row["code"] == DISABLED and row["state"] == "open" and row["cluster_id"] in names:
-            if row["cluster_id"] not in seen:
-                plan.blacklists.append((row["cluster_id"], row["message"] or "", row["date_open"]))
+    for row in source.open_events(DISABLED):
+        if row["cluster_id"] in names and row["cluster_id"] not in seen:
+            plan.blacklists.append((row["cluster_id"], row["message"] or "", row["date_open"]))
             seen.add(row["cluster_id"])
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import psycopg
+import psycopg.sql
 from psycopg.rows import dict_row, namedtuple_row
 
 from cigri.errors import DatabaseError
@@ -44,8 +45,8 @@ _TASKS = """
 
 # The newest open event of each job that has ended, or that which it had.
 _JOBS = """
-    SELECT j.*, e.code, e.message, e.state = 'open' AS open
-    FROM jobs j LEFT JOIN LATERAL (
+    SELECT j.*, e.code, e.message, e.state = 'open' AS open, p.id IS NOT NULL AS of_task
+    FROM jobs j LEFT JOIN parameters p ON p.id = j.param_id LEFT JOIN LATERAL (
         SELECT code, message, state FROM events WHERE job_id = j.id AND class = 'job'
         ORDER BY (state = 'open') DESC, id DESC LIMIT 1) e ON true
     WHERE j.campaign_id = %(id)s AND j.state IN ('terminated', 'event') AND j.cluster_id IS NOT NULL
@@ -83,8 +84,11 @@ class Source:
         """All rows of a small table."""
         query = psycopg.sql.SQL("SELECT * FROM {} ORDER BY {}")
         named = query.format(psycopg.sql.Identifier(table), psycopg.sql.Identifier(order))
+        return self._dicts(named)
+
+    def _dicts(self, query: str | psycopg.sql.Composed, *values: Any) -> list[Row]:
         with self._connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(named).fetchall()
+            return cursor.execute(query, values or None).fetchall()
 
     def stream(self, table: str) -> Iterator[Row]:
         """All rows of a large table, in no order."""
@@ -95,7 +99,11 @@ class Source:
 
     def unfinished(self) -> list[Row]:
         """The campaigns that have not ended, without their parameters."""
-        return [row for row in self.rows("campaigns") if row["state"] in ("in_treatment", "paused")]
+        return self._dicts("SELECT * FROM campaigns WHERE state IN ('in_treatment', 'paused') ORDER BY id")
+
+    def open_events(self, code: str) -> list[Row]:
+        """The open events of a code."""
+        return self._dicts("SELECT * FROM events WHERE code = %s AND state = 'open' ORDER BY id", code)
 
     def tasks(self, campaign_id: int) -> Iterator[TaskRow]:
         """The tasks of a campaign, in order of their ids."""
@@ -116,8 +124,7 @@ class Source:
             SELECT j.*, p.param, c.grid_user, c.state AS campaign_state
             FROM jobs j JOIN campaigns c ON c.id = j.campaign_id LEFT JOIN parameters p ON p.id = j.param_id
             WHERE j.state::text = ANY(%s) ORDER BY j.id"""
-        with self._connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(query, [list(ON_CLUSTERS)]).fetchall()
+        return self._dicts(query, list(ON_CLUSTERS))
 
     def live(self) -> list[Live]:
         """How many jobs may be on their clusters."""

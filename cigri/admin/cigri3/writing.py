@@ -196,14 +196,12 @@ class _CampaignWriter:
         """The tries that ended: for the statistics, and for the events of tasks that are set aside."""
         rows, left = [], set(self._done)
         for job in self._source.ended_jobs(self._id):
-            if job["tag"] in ("prologue", "epilogue") or job["cluster_id"] not in self._places:
-                continue
+            if not job["of_task"] or job["cluster_id"] not in self._places:
+                continue  # a prologue, an epilogue
             if job["state"] == "terminated":
                 if job["param_id"] not in left:
                     continue  # a second success of one task is none here
                 left.discard(job["param_id"])
-            elif job["param_id"] in (0, None):
-                continue
             rows.append(self._ended(job))
             if len(rows) == ROWS:
                 _insert(self._session, tables.Job, rows)
