@@ -59,6 +59,11 @@ def work(books, cluster, jobs, seed):
         books.finish(cluster, some, **(known if chance.random() < 0.9 else {}))
 
 
+def test_every_outcome_has_its_place():
+    neither = {Outcome.SUCCESS, Outcome.QUEUED, Outcome.CANCELLED, Outcome.REFUSED, Outcome.SURPLUS}
+    assert not FAILURES & RETURNS and FAILURES | RETURNS | neither == set(Outcome)
+
+
 def test_several_clusters_at_once(books):
     clusters = [books.cluster(name) for name in ("tiger", "lion", "lynx")]
     campaigns = [books.campaign(clusters, 60) for _ in range(2)]
