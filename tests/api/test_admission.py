@@ -128,6 +128,21 @@ def test_the_cap_on_campaigns_holds_for_many_at_once(ruled, engine):
     api.submit("again")
 
 
+def test_who_may_submit_normal_jobs(ruled, tmp_path):
+    lists = write(tmp_path, "user_lists", '{"normal_authorized": {"tiger": ["bob"]}}')
+    api = ruled("10-user-lists.py", user_lists_file=str(lists))
+    normal = {"clusters": {"tiger": {"exec_file": "run", "type": "normal"}}}
+    told = refusal(api.ask("POST", "/campaigns", JDL | normal | {"nb_jobs": 1}))
+    assert told.startswith("You are not authorized to launch non best-effort jobs on cluster tiger!")
+    api.submit("a")
+    key = api.submit("a", user="bob", **normal)
+    assert api.get(f"/campaigns/{key}/jdl")["clusters"]["tiger"]["type"] == "normal"
+    write(tmp_path, "user_lists", "{}")
+    assert api.ask("POST", f"/campaigns/{key}/jobs", ["b"], user="boss").status == 400, (
+        "the owner counts, and is asked again"
+    )
+
+
 def test_a_request_that_is_sent_again_is_not_counted_twice(ruled):
     api = ruled("20-limits.py", max_campaigns_per_user=1)
     first, again = (

@@ -209,7 +209,10 @@ def test_an_unfinished_campaign(old, bring, new):
     ended = old.campaign(state="terminated")
     old.task(ended, "long-ago")
     key = old.campaign(
-        clusters=("tiger", "lion", "gone"), max_jobs="5", prologue=["mkdir \\$HOME/\\$CIGRI_CAMPAIGN_ID"]
+        clusters=("tiger", "lion", "gone"),
+        max_jobs="5",
+        prologue=["mkdir \\$HOME/\\$CIGRI_CAMPAIGN_ID"],
+        epilogue=["true"],
     )
     tasks = {
         "pending": [old.task(key, "a 1", bag=10), old.task(key, "b", ("event", tiger, "RESUBMIT", "closed"), bag=20)],
@@ -246,6 +249,8 @@ def test_an_unfinished_campaign(old, bring, new):
     assert new(
         "SELECT state::text, prologue, cluster_id FROM stages JOIN campaign_clusters USING (campaign_id, cluster_id)"
     ) == [("done", True, tiger)]
+    places = "SELECT cluster_id, owes_epilogue, done, max_jobs FROM campaign_clusters WHERE campaign_id = 72 ORDER BY 1"
+    assert new(places) == [(tiger, True, 1, 5), (lion, True, 1, 5)]
     jdl = new("SELECT jdl FROM campaigns WHERE id = 72")[0][0]
     assert jdl["clusters"]["tiger"]["exec_file"] == "$HOME/run.sh {CAMPAIGN_ID}" and set(jdl["clusters"]) == {
         "tiger",
