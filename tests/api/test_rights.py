@@ -129,22 +129,23 @@ def callers(engine: Engine) -> dict[str, Caller]:
     }
 
 
-def expected(may: May, caller: Caller, *, private: bool, changes: bool) -> int:
-    """The status of a refusal, or 200 for anything else."""
+def expected(may: May, caller: Caller, *, private: bool) -> set[int]:
+    """The status of a refusal, or 200 for anything else; where there are two, neither tells more than the other."""
     if caller.bad:
-        return 401
+        return {401}
     named = caller.name is not None
     mine = caller.administrator or caller.name == "alice"
     if may is May.ANYBODY:
-        return 200
+        return {200}
     if may in (May.NAMED, May.IN_PERSON):
-        return 200 if named and not (may is May.IN_PERSON and caller.by_token) else 403
+        return {200} if named and not (may is May.IN_PERSON and caller.by_token) else {403}
     if may is May.ADMINISTRATOR:
-        return 200 if caller.administrator else 403
+        return {200} if caller.administrator else {403}
     if mine or (may is May.LOOK and not private):
-        return 200
-    # Nobody is told that who changes things needs a name before anything is looked for.
-    return 403 if not private or (changes and not named) else 404
+        return {200}
+    if not private:
+        return {403}
+    return {404} if named or may is May.LOOK else {403, 404}
 
 
 class Things:
@@ -198,10 +199,10 @@ def test_every_caller_on_every_route(start, engine, private):
         for method in (word.upper() for word in methods):
             route = f"{method} {path}"
             for kind, caller in kinds.items():
-                wanted = expected(RULES[route], caller, private=private, changes=method != "GET")
-                things = Things(api, engine) if method != "GET" and wanted == 200 else reading
+                wanted = expected(RULES[route], caller, private=private)
+                things = Things(api, engine) if method != "GET" and wanted == {200} else reading
                 answer = api.ask(method, things.path(path), BODIES.get(route), **caller.how)
-                if refusal(answer) != wanted or answer.status == 500:
+                if refusal(answer) not in wanted or answer.status == 500:
                     wrong.append(f"{route} by {kind}: {answer.status} {answer.text[:90]!r}, not {wanted}")
     assert wrong == []
 
