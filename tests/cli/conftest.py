@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from cigri.client import Client
 from cigri.config import ClientSettings
+from cigri.core import vault
 from cigri.local.postgres import EmbeddedPostgres
 
 
@@ -68,7 +69,9 @@ def served(postgres: EmbeddedPostgres, template: Any, tmp_path_factory: pytest.T
         f'DATABASE_USER_NAME = "postgres"\nDATABASE_SSL_MODE = "disable"\n'
         f'API_SOCKET = "{path}"\nLOG_FILE = "{folder}/log"\nAPI_MAX_BODY = "20M"\n'
         'ADMISSION_RULES_DIRECTORY = "none"\n'
+        f'TOKEN_KEY_FILE = "{folder}/token.key"\n'
     )
+    vault.create_key_file(f"{folder}/token.key")
     environ = {"PATH": os.environ["PATH"], "CIGRICONFFILE": str(config), "LC_ALL": "C.UTF-8"}
     top = str(Path(__file__).resolve().parents[2])
     environ["PYTHONPATH"] = top
