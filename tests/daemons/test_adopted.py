@@ -108,10 +108,9 @@ def test_they_are_followed_to_their_ends(old, adopt, grid):
         tasks["1"]: one, tasks["10"]: ten, tasks["bad"]: bad,
     }  # fmt: skip
     grid.balanced()
-    for _ in range(3):
-        grid.cycles()
+    there = (one, ten, bad)
+    grid.until(lambda: {job.state for job in grid.rows(Job) if job.remote_id in there} == {JobState.RUNNING})
     grid.sweep()
-    assert {job.state for job in grid.rows(Job) if job.remote_id in (one, ten, bad)} == {JobState.RUNNING}
     (grid.home / "go").touch()
     grid.finish(CAMPAIGN)
     assert grid.marks() == {"1": 1, "10": 1, "later": 1}
@@ -148,6 +147,7 @@ def test_a_job_that_becomes_another_is_not_believed(old, adopt, grid):
     mine = old.submit("a")[0]
     old.task("a", "running", mine)
     adopt()
+    grid.until(lambda: grid.rows(Job)[0].state is JobState.RUNNING)
     impostor = grid.by_hand("cigri.71", "export CIGRI_CAMPAIGN_ID=71;true another")
     with transaction(grid.engine) as session:
         session.execute(text("UPDATE jobs SET remote_id = :id"), {"id": impostor})

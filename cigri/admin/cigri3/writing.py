@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from psycopg import Connection as Driver
@@ -138,6 +139,7 @@ class _CampaignWriter:
         self._places = {number: name for number, name in plan.names.items() if name in campaign.clusters}
         self._adopted = [job for job in plan.adopted if job.row["campaign_id"] == self._id]
         self._held = [job for job in plan.held if job["campaign_id"] == self._id]
+        self._now = datetime.now(UTC)  # of things without a date
         self._done: set[int] = set()
         self._failed: set[int] = set()
         self._submissions: dict[int, int] = {}
@@ -219,7 +221,7 @@ class _CampaignWriter:
             "submission_id": self._submission(job["cluster_id"]),
             "state": JobState.TERMINATED if good else JobState.EVENT,
             "remote_id": job["remote_id"],
-            "created_at": job["submission_time"] or self._row["submission_time"] or func.now(),
+            "created_at": job["submission_time"] or self._row["submission_time"] or self._now,
             "start_time": job["start_time"],
             "stop_time": job["stop_time"],
             "exit_code": job["return_code"],
@@ -229,7 +231,7 @@ class _CampaignWriter:
             "event_id": self._event(job["cluster_id"], translate.code(job), job["message"], job["id"])
             if waits
             else None,
-            "ended_at": job["stop_time"] or job["submission_time"] or self._row["submission_time"] or func.now(),
+            "ended_at": job["stop_time"] or job["submission_time"] or self._row["submission_time"] or self._now,
         }
 
     def _submission(self, cluster_id: int) -> int:
