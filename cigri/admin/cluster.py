@@ -123,6 +123,7 @@ def set_(
     columns = fields.given({**named, **fields.assignments(pairs, context)}) | _password(name, grid, password_file)
     if not columns:
         raise click.UsageError("nothing to set", context)
+    told = {key: "********" if key == "api_password" and value else _shown(value) for key, value in columns.items()}
     if columns.get("api_auth_type", "jwt") != "jwt":
         columns.setdefault("token_file", None)
     if columns.get("api_auth_type", "password") != "password":
@@ -135,7 +136,6 @@ def set_(
         moved = found.url_generation != generation
         live = clusters.live_jobs(session, found.id) if moved else 0
         notify(session, "clusters")
-    told = {key: "********" if key == "api_password" and value else _shown(value) for key, value in columns.items()}
     click.echo(f"cluster {name}: {', '.join(f'{key} = {value}' for key, value in told.items())}")
     if live:
         click.echo(f"gridadmin: {live} live jobs were submitted under the old URL", err=True)
