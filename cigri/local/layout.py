@@ -131,6 +131,7 @@ class Layout:
             **QUICK,
             "API_SOCKET": str(self.api_socket),
             "ADMISSION_RULES_DIRECTORY": "none",
+            "TOKEN_KEY_FILE": str(self.folder / "token.key"),
             "API_ADMINISTRATORS": ", ".join({"root": 0, pwd.getpwuid(os.geteuid()).pw_name: 0}),
         }
         unknown = plan.settings.keys() - (config.keys(config.Settings) | config.keys(config.ClientSettings))
