@@ -26,6 +26,7 @@ from cigri.db.campaigns import Place
 from cigri.errors import DatabaseError
 
 ROWS = 5000
+JOBS = 20_000  # at a time: their events are recorded before
 HELD = "it was being sent when CiGri 3 was stopped: whether it ran is not known; look, then resubmit it or not"
 # Old tables, and the sequences that go on above their numbers.
 SEQUENCES = {
@@ -205,10 +206,15 @@ class _CampaignWriter:
                     continue  # a second success of one task is none here
                 left.discard(job["param_id"])
             rows.append(self._ended(job))
-            if len(rows) == ROWS:
-                _insert(self._session, tables.Job, rows)
+            if len(rows) == JOBS:
+                self._copy_jobs(rows)
                 rows = []
-        _insert(self._session, tables.Job, rows)
+        self._copy_jobs(rows)
+
+    def _copy_jobs(self, rows: Sequence[dict[str, Any]]) -> None:
+        if rows:
+            columns = ", ".join(rows[0])
+            _copy(self._session, f"COPY jobs ({columns}) FROM STDIN", (tuple(row.values()) for row in rows))
 
     def _ended(self, job: Row) -> dict[str, Any]:
         good = job["state"] == "terminated"
@@ -219,7 +225,7 @@ class _CampaignWriter:
             "campaign_id": self._id,
             "cluster_id": job["cluster_id"],
             "submission_id": self._submission(job["cluster_id"]),
-            "state": JobState.TERMINATED if good else JobState.EVENT,
+            "state": (JobState.TERMINATED if good else JobState.EVENT).value,
             "remote_id": job["remote_id"],
             "created_at": job["submission_time"] or self._row["submission_time"] or self._now,
             "start_time": job["start_time"],
