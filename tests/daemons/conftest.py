@@ -148,13 +148,19 @@ class Grid:
         file = self.home / "marks"
         return Counter(file.read_text().split()) if file.exists() else Counter()
 
-    def successes(self, campaign_id: int) -> Counter[int]:
-        """Which tasks of the campaign succeeded on the cluster, and how often, by its own records."""
+    def successes(self, campaign_id: int, *, restarted: bool = True) -> Counter[int]:
+        """Which tasks of the campaign succeeded on the cluster, and how often, by its own records.
+
+        Without `restarted`, a success that the cluster itself started again is one with those that came of it.
+        """
         task_of = {job.id: job.task_id for job in self.rows(Job, campaign_id=campaign_id)}
         for submission in self.rows(Submission, campaign_id=campaign_id):
             task_of |= dict(zip(submission.void_jobs, submission.void_tasks, strict=True))
         names = {submission.name for submission in self.rows(Submission, campaign_id=campaign_id)}
-        good = [job for job in self.remote() if job["name"] in names and job.get("exit_code") == 0]
+        jobs = {job["id"]: job for job in self.remote() if job["name"] in names}
+        good = [job for job in jobs.values() if job.get("exit_code") == 0]
+        if not restarted:
+            good = [job for job in good if jobs.get(job.get("resubmit_job_id"), {}).get("exit_code") != 0]
         return Counter(task_of[job_key(job["command"]) or 0] for job in good)
 
     def events(self, code: str) -> list[Any]:
