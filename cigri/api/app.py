@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -16,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cigri import __version__
 from cigri.admission import Rules
-from cigri.api import admission, errors
+from cigri.api import admission, description, errors
 from cigri.api.routes import campaigns, clusters, events, grid, jobs, notifications, tasks, tokens
 from cigri.config import Settings
 
@@ -36,6 +37,15 @@ THREADS = 12  # requests that are worked on at a time: each has a connection to 
 CLUSTER_READERS = 4
 
 
+class Application(FastAPI):
+    """FastAPI with a description of our own."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = description.describe(self)
+        return self.openapi_schema
+
+
 def create_app(settings: Settings, engine: Engine) -> ASGIApp:
     """The API on this database."""
 
@@ -45,7 +55,7 @@ def create_app(settings: Settings, engine: Engine) -> ASGIApp:
         app.state.cluster_readers = CapacityLimiter(CLUSTER_READERS)
         yield
 
-    app = FastAPI(
+    app = Application(
         title="CiGri", version=__version__, lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
     )
     app.state.settings, app.state.engine = settings, engine

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import Depends, Request, Response
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
@@ -24,6 +26,8 @@ MOST = 2**31 - 1  # ids of campaigns and clusters
 MOST_BIG = 2**63 - 1  # ids of tasks, jobs and events
 LONGEST_PAGE = 100_000
 KEPT = ("all", "after", "pretty")  # what a page of a list hands on to the next
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,11 @@ class Context:
     def done(self, message: str, **more: Any) -> Response:
         """202: it was done, or will be. `more` is put into the answer beside the message."""
         return self.reply({"status": 202, "title": "Accepted", "message": message, **more}, 202)
+
+    async def asking(self, ask: Callable[[], T]) -> T:
+        """What a cluster says. Clusters are slow: they are asked in threads of their own, so that others are served."""
+        limiter: CapacityLimiter = self.request.app.state.cluster_readers
+        return await run_sync(ask, limiter=limiter)
 
     def given(self, parameter: str) -> bool:
         """Whether a parameter without a value (?hold) is there."""

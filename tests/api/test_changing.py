@@ -228,7 +228,7 @@ def test_statistics(api, clusters, engine, run):
     key = api.submit(*"abcdefg")
     nothing = api.get(f"/campaigns/{key}/stats")
     assert nothing == {
-        "average_jobs_duration": 0.0, "stddev_jobs_duration": 0.0, "jobs_throughput": 0.0, "remaining_time": None,
+        "average_jobs_duration": 0.0, "stddev_jobs_duration": 0.0, "jobs_throughput": 0.0, "remaining_time": 1e16,
         "failures_rate": 0.0, "resubmit_rate": 0.0,
     }  # fmt: skip
     run(key, clusters["tiger"], "terminated", "terminated", "event", "event")

@@ -132,7 +132,7 @@ def test_clusters(api, clusters):
     ]
     assert listed["total"] == 2
     tiger = api.get(f"/clusters/{clusters['tiger']}")
-    assert tiger["blacklisted"] is False and tiger["under_stress"] is False and tiger["stress_factor"] is None
+    assert tiger["blacklisted"] is False and tiger["under_stress"] is False and tiger["stress_factor"] == "0/0.8"
     assert not {"api_username", "api_password", "token_file"} & tiger.keys()
 
 

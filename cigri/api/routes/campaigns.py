@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Response
@@ -16,10 +17,12 @@ from cigri.api.errors import not_found, refused
 from cigri.api.replies import BLOCK, Json, stream
 from cigri.core.states import UNFINISHED, CampaignState
 from cigri.db import campaigns as changes
-from cigri.db.views import campaigns, statistics, tasks
+from cigri.db.views import campaigns, jobs, statistics, tasks
 from cigri.db.views.campaigns import ClusterUse, Progress, Summary
 
 router = APIRouter()
+
+UNKNOWN_TIME = 1e16  # seconds: the original's number for it, with which its clients can calculate
 
 
 @router.get("/campaigns")
@@ -115,9 +118,16 @@ def jdl(campaign: str, here: Here) -> Response:
     return stream(here.request, dict(found or {}), "params", _lines(here, key))
 
 
+@router.get("/campaigns/{campaign}/files")
+def files(campaign: str, here: Here) -> Response:
+    """The output files that ended jobs of a campaign left on its clusters: what gridclean deletes."""
+    key = own(here, campaign)
+    return stream(here.request, {}, "items", _files(here, key))
+
+
 @router.get("/campaigns/{campaign}/stats")
 def stats(campaign: str, here: Here) -> Response:
-    """How a campaign goes. remaining_time is null where it cannot be told."""
+    """How a campaign goes. remaining_time is 1e16 where it cannot be told."""
     key = identifier(campaign, "campaign")
     with here.transaction() as session:
         here.check_visible(key, campaigns.owner(session, key))
@@ -127,7 +137,7 @@ def stats(campaign: str, here: Here) -> Response:
             "average_jobs_duration": round(found.average, 2),
             "stddev_jobs_duration": round(found.deviation, 2),
             "jobs_throughput": found.throughput,
-            "remaining_time": found.remaining,
+            "remaining_time": UNKNOWN_TIME if found.remaining is None else found.remaining,
             "failures_rate": found.failures,
             "resubmit_rate": found.resubmissions,
         }
@@ -206,6 +216,14 @@ def _lines(here: Context, key: int) -> Iterator[str]:
             yield line
             after = task_id
         more = len(block) == BLOCK
+
+
+def _files(here: Context, key: int) -> Iterator[Json]:
+    after: int | None = 0
+    while after is not None:
+        with here.transaction() as session:
+            found, after = jobs.files(session, key, after=after, limit=BLOCK)
+        yield from map(asdict, found)
 
 
 def _wanted(here: Context, body: Body) -> dict[str, str]:

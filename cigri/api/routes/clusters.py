@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from cigri.api import files
 from cigri.api.context import Context, Here, identifier
 from cigri.api.errors import not_found
 from cigri.api.replies import Json
@@ -36,6 +37,21 @@ def details(cluster: str, here: Here) -> Response:
     return here.reply(shown(here, view))
 
 
+@router.delete("/clusters/{cluster}/{path:path}")
+async def delete_file(cluster: str, path: str, here: Here) -> Response:
+    """Delete a file of the caller on the cluster, as the caller: /clusters/1/home/me/file is its /home/me/file."""
+    key, user = identifier(cluster, "cluster"), here.caller.named()
+    whole = "/" + path.lstrip("/")
+
+    def delete() -> None:
+        with here.transaction() as session:
+            login = files.login_of(session, user, key)
+        files.delete(here.engine, here.settings, key, user, login, whole)
+
+    await here.asking(delete)
+    return here.done(f"File {whole} deleted")
+
+
 def shown(here: Context, view: ClusterView) -> Json:
     """A cluster with all that may be told."""
     cluster = view.cluster
@@ -46,7 +62,7 @@ def shown(here: Context, view: ClusterView) -> Json:
         "api_url": cluster.api_url,
         "api_auth_type": cluster.api_auth_type,
         "api_auth_header": cluster.api_auth_header,
-        "ssh_host": cluster.ssh_host,
+        "ssh_host": cluster.ssh_host or "",
         "batch": cluster.batch,
         "resource_unit": cluster.resource_unit,
         "power": cluster.power,
@@ -57,7 +73,7 @@ def shown(here: Context, view: ClusterView) -> Json:
         "links": _links(here, cluster.id),
         "blacklisted": view.blacklisted,
         "under_stress": view.stress is not None and view.stress >= limit,
-        "stress_factor": None if view.stress is None else f"{view.stress:g}/{limit:g}",
+        "stress_factor": f"{view.stress or 0:g}/{limit:g}",
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import groupby
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Response
 
@@ -39,7 +40,7 @@ def usage(here: Here) -> Response:
     """How the clusters were used, between two dates (unix seconds) or when it was looked at last."""
     first, last = (_date(here, name) for name in ("from", "to"))
     with here.transaction() as session:
-        records = clusters.usage(session, first, last)
+        records, more = clusters.usage(session, first, last)
     items = [
         {
             "date": int(date.timestamp()),
@@ -58,13 +59,17 @@ def usage(here: Here) -> Response:
         for date, group in groupby(records, key=lambda row: row[0].date)
     ]
     query = here.request.query_params
+    links = [here.url.link("self", "gridusage"), here.url.link("parent", "")]
+    if more and records:
+        rest = {"from": records[-1][0].date.timestamp(), "to": query.get("to", "")}
+        links.append(here.url.link("next", f"gridusage?{urlencode(rest)}"))
     return here.reply(
         {
             "items": items,
             "from": query.get("from"),
             "to": query.get("to"),
             "total": len(items),
-            "links": [here.url.link("self", "gridusage"), here.url.link("parent", "")],
+            "links": links,
         }
     )
 

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TypeVar
 
-from anyio import CapacityLimiter
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Response
 
 from cigri.api import outputs
@@ -23,8 +19,6 @@ from cigri.db.views.jobs import JobView
 
 router = APIRouter()
 
-T = TypeVar("T")
-
 
 @router.get("/jobs/{job}")
 def details(job: str, here: Here) -> Response:
@@ -35,6 +29,7 @@ def details(job: str, here: Here) -> Response:
 @router.delete("/jobs/{job}")
 def kill(job: str, here: Here) -> Response:
     """Ask for the end of a job; its task is set aside when the cluster has reported the end."""
+    here.caller.named()
     view = find(here, job)
     here.caller.must_own(view.job.campaign_id, view.user)
     with here.transaction() as session:
@@ -66,7 +61,7 @@ async def cinfos(job: str, here: Here) -> Response:
     def fetch() -> Json:
         return outputs.record(here.engine, here.settings, _private(here, job, "cluster's record"))
 
-    return here.reply(await asking(here, fetch))
+    return here.reply(await here.asking(fetch))
 
 
 async def _output(job: str, here: Context, which: outputs.Stream) -> Response:
@@ -75,13 +70,7 @@ async def _output(job: str, here: Context, which: outputs.Stream) -> Response:
     def fetch() -> str:
         return outputs.fetch(here.engine, here.settings, _private(here, job, "output"), which, tail)
 
-    return here.reply({"output": await asking(here, fetch)})
-
-
-async def asking(here: Context, ask: Callable[[], T]) -> T:
-    """What a cluster answers. Clusters are slow: they are asked in threads of their own, so that others are served."""
-    limiter: CapacityLimiter = here.request.app.state.cluster_readers
-    return await run_sync(ask, limiter=limiter)
+    return here.reply({"output": await here.asking(fetch)})
 
 
 def find(here: Context, text: str) -> JobView:

@@ -13,6 +13,8 @@ from sqlalchemy.orm import Session
 from cigri.db.events import blacklisted
 from cigri.db.tables import Cluster, ClusterStatus, GridUsage
 
+MOST_RECORDS = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterView:
@@ -43,9 +45,12 @@ def cluster(session: Session, cluster_id: int) -> ClusterView | None:
 
 
 def usage(
-    session: Session, first: datetime | None = None, last: datetime | None = None
-) -> Sequence[Row[GridUsage, str]]:
-    """What was recorded after `first` and up to `last`, oldest first; with neither: the newest record."""
+    session: Session, first: datetime | None = None, last: datetime | None = None, *, limit: int = MOST_RECORDS
+) -> tuple[Sequence[Row[GridUsage, str]], bool]:
+    """What was recorded after `first` and up to `last`, oldest first; with neither: the newest record.
+
+    Of more than `limit` rows the first are given, all of each date; and whether there are more.
+    """
     query = select(GridUsage, Cluster.name).join(Cluster, Cluster.id == GridUsage.cluster_id)
     if first is None and last is None:
         query = query.where(GridUsage.date == select(func.max(GridUsage.date)).scalar_subquery())
@@ -53,4 +58,7 @@ def usage(
         query = query.where(GridUsage.date > first)
     if last is not None:
         query = query.where(GridUsage.date <= last)
-    return session.execute(query.order_by(GridUsage.date, Cluster.id)).all()
+    rows = session.execute(query.order_by(GridUsage.date, Cluster.id).limit(limit + 1)).all()
+    if len(rows) <= limit:
+        return rows, False
+    return [row for row in rows if row[0].date < rows[-1][0].date], True
