@@ -1,4 +1,4 @@
-"""griddel: end, pause or resume campaigns; end a job."""
+"""griddel: end, pause, resume or purge campaigns; end a job."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from cigri.client import Client
 )
 @click.option("-p", "--pause", "action", flag_value="pause", help="No new jobs; running ones go on.")
 @click.option("-r", "--resume", "action", flag_value="resume", help="Let paused campaigns go on.")
+@click.option("--purge", "action", flag_value="purge", help="Drop the tasks and jobs of campaigns that have ended.")
 @click.option(
     "-j", "--job", multiple=True, type=options.identifier, metavar="ID", help="End a job; its task is set aside."
 )
@@ -34,7 +35,7 @@ def griddel(
     job: tuple[str, ...],
     verbose: bool,
 ) -> None:
-    """Cancel campaigns, for ever: what waits is dropped, what runs is ended. Or pause and resume them."""
+    """Cancel campaigns, for ever: what waits is dropped, what runs is ended. Or pause, resume or purge them."""
     campaigns = [one for some in (*campaign_ids, *identifiers) for one in some]
     if not campaigns and not job:
         raise click.UsageError("which campaign? griddel ID, or griddel -j JOB for a single job")
@@ -50,7 +51,7 @@ def griddel(
 
 
 def _act(client: Client, campaign: str, action: str | None, *, verbose: bool) -> str:
-    query = {"pause": {"hold": "1"}, "resume": {"resume": "1"}, None: {}}[action]
+    query = {"pause": {"hold": "1"}, "resume": {"resume": "1"}, "purge": {"purge": "1"}, None: {}}[action]
     told = _sentence(client.delete(f"/campaigns/{campaign}", **query)["message"])
     if not verbose:
         return told

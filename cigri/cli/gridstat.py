@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Iterable, Iterator
-from typing import Any
-
 import click
 
-from cigri.cli import options, output
+from cigri.cli import following, options, output, printing
 from cigri.cli.command import connect, grid_command, on_terminal
 from cigri.client import Client
 
+UNFINISHED = ("in_treatment", "paused")
 PAGES = 11  # pages of tasks that --full prints at most
 
 
@@ -26,6 +22,8 @@ PAGES = 11  # pages of tasks that --full prints at most
 @click.option("-j", "--job", type=options.identifier, metavar="ID", help="A job instead of a campaign.")
 @click.option("-O", "--stdout", "stream", flag_value="stdout", help="What the job wrote to its standard output.")
 @click.option("-E", "--stderr", "stream", flag_value="stderr", help="What the job wrote to its standard error.")
+@click.option("-C", "--cinfos", is_flag=True, help="What the cluster's batch scheduler knows of the job, as JSON.")
+@click.option("--watch", is_flag=True, help="Show it again every 2 seconds, until Ctrl-C or the campaign's end.")
 @options.dump
 @options.pretty
 @click.option("-H", "--headerless", is_flag=True, help="No titles of columns.")
@@ -39,6 +37,8 @@ def gridstat(
     jdl: bool,
     job: str | None,
     stream: str | None,
+    cinfos: bool,
+    watch: bool,
     dump: bool,
     pretty: bool,
     headerless: bool,
@@ -51,16 +51,22 @@ def gridstat(
     if campaign and identifier and campaign != identifier:
         raise click.UsageError(f"two campaigns are given: {campaign} and {identifier}")
     campaign = campaign or identifier
-    _check(campaign, job, full=full, offset=offset, events=events, jdl=jdl, stream=stream)
+    _check(campaign, job, full=full, offset=offset, events=events, jdl=jdl, stream=stream, cinfos=cinfos)
+    if watch:
+        _check_watch(job or jdl or dump or events)
     client = connect()
-    if job:
+    if watch:
+        _watch(client, campaign, username, header=not headerless, full=full, offset=offset or 0)
+    elif job and cinfos:
+        printing.copy(client.body(f"/jobs/{job}/cinfos", pretty="true"))
+    elif job:
         _job(client, job, stream, dump=dump, pretty=pretty)
     elif campaign is None:
         _list(client, username, header=not headerless, dump=dump, pretty=pretty)
     elif jdl or dump:
         part = "/jdl" if jdl else "/events" if events else "/jobs" if full else ""
         page = {"offset": offset} if part == "/jobs" else {}
-        _copy(client.body(f"/campaigns/{campaign}{part}", **page, pretty="true" if pretty or jdl else None))
+        printing.copy(client.body(f"/campaigns/{campaign}{part}", **page, pretty="true" if pretty or jdl else None))
     elif events:
         _events(client, campaign)
     else:
@@ -76,6 +82,7 @@ def _check(
     events: bool,
     jdl: bool,
     stream: str | None,
+    cinfos: bool,
 ) -> None:
     """Refuse options that do not go together."""
     for given, option in ((full, "--full"), (events, "--events"), (jdl, "--jdl")):
@@ -85,21 +92,42 @@ def _check(
         raise click.UsageError("give a campaign or a job, not both")
     if stream and not job:
         raise click.UsageError(f"--{stream} needs a job: gridstat -j ID --{stream}")
+    if cinfos and (stream or not job):
+        raise click.UsageError("--cinfos needs a job and stands alone: gridstat -j ID --cinfos")
     if offset is not None and not full:
         raise click.UsageError("--offset is for --full")
     if full + events + jdl > 1:
         raise click.UsageError("--full, --events and --jdl: one at a time")
 
 
+def _check_watch(other: object) -> None:
+    if other:
+        raise click.UsageError("--watch is for the list and for one campaign")
+    if not on_terminal():
+        raise click.UsageError("--watch is for terminals: this output is piped")
+
+
+def _watch(
+    client: Client, campaign: str | None, username: str | None, *, header: bool, full: bool, offset: int
+) -> None:
+    def draw() -> bool:
+        if campaign is None:
+            _list(client, username, header=header, dump=False, pretty=False)
+            return True
+        return _campaign(client, campaign, full=full, offset=offset) in UNFINISHED
+
+    following.watch(draw)
+
+
 def _list(client: Client, username: str | None, *, header: bool, dump: bool, pretty: bool) -> None:
     if dump and username is None:
-        _copy(client.body("/campaigns", pretty="true" if pretty else None))
+        printing.copy(client.body("/campaigns", pretty="true" if pretty else None))
         return
     found = client.get("/campaigns")
     kept = [one for one in found["items"] if username in (None, one["user"])]
     if dump:
         chosen = found | {"items": kept, "total": len(kept)}
-        click.echo(json.dumps(chosen, ensure_ascii=False, **_form(pretty=pretty)))
+        click.echo(printing.as_json(chosen, pretty=pretty))
     elif on_terminal():
         from cigri.cli import terminal
 
@@ -107,14 +135,11 @@ def _list(client: Client, username: str | None, *, header: bool, dump: bool, pre
     else:
         if header:
             click.echo(output.HEADING)
-        _write(output.campaign_line(one) for one in sorted(kept, key=lambda one: one["id"]))
+        printing.write(output.campaign_line(one) for one in sorted(kept, key=lambda one: one["id"]))
 
 
-def _form(*, pretty: bool) -> dict[str, Any]:
-    return {"indent": 2} if pretty else {"separators": (",", ":")}
-
-
-def _campaign(client: Client, campaign: str, *, full: bool, offset: int) -> None:
+def _campaign(client: Client, campaign: str, *, full: bool, offset: int) -> str:
+    """Show it; its state."""
     found = client.get(f"/campaigns/{campaign}")
     stats = client.get(f"/campaigns/{campaign}/stats")
     if on_terminal():
@@ -126,13 +151,14 @@ def _campaign(client: Client, campaign: str, *, full: bool, offset: int) -> None
     if full:
         click.echo(" Jobs:")
         _tasks(client, campaign, offset)
+    return str(found["state"])
 
 
 def _tasks(client: Client, campaign: str, offset: int) -> None:
     """Some pages of tasks, and where the next one begins if there is one."""
     for _ in range(PAGES):
         page = client.get(f"/campaigns/{campaign}/jobs", offset=offset)
-        _write(output.task_line(task) for task in page["items"])
+        printing.write(output.task_line(task) for task in page["items"])
         offset += page["limit"]
         if offset >= page["total"]:
             return
@@ -140,44 +166,24 @@ def _tasks(client: Client, campaign: str, offset: int) -> None:
 
 
 def _events(client: Client, campaign: str) -> None:
-    found = _all_events(client, campaign)
+    found = printing.all_events(client, f"/campaigns/{campaign}/events")
     if on_terminal():
         from cigri.cli import terminal
 
         terminal.events(found)
     else:
-        _write(output.event_lines(found))
-
-
-def _all_events(client: Client, campaign: str) -> Iterator[Any]:
-    offset, total = 0, 1
-    while offset < total:
-        page = client.get(f"/campaigns/{campaign}/events", offset=offset)
-        yield from page["items"]
-        offset, total = offset + 100, page["total"]
+        printing.write(output.event_lines(found))
 
 
 def _job(client: Client, job: str, stream: str | None, *, dump: bool, pretty: bool) -> None:
     path = f"/jobs/{job}/{stream}" if stream else f"/jobs/{job}"
     if dump:
-        _copy(client.body(path, pretty="true" if pretty else None))
+        printing.copy(client.body(path, pretty="true" if pretty else None))
     elif stream:
         written = client.get(path)["output"]
         click.echo(written, nl=not written.endswith("\n"))
     else:
-        _write(output.facts(client.get(path)))
-
-
-def _write(lines: Iterable[str]) -> None:
-    sys.stdout.writelines(f"{line}\n" for line in lines)
-
-
-def _copy(pieces: Iterable[bytes]) -> None:
-    """JSON as the API gave it."""
-    sys.stdout.flush()
-    for piece in pieces:
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+        printing.write(output.facts(client.get(path)))
 
 
 if __name__ == "__main__":

@@ -92,19 +92,35 @@ def task_line(task: Json) -> str:
     return f"  {task['id']}: {job},{remote},{task['state']},{cluster},{task['name']},{task['parameters']}"
 
 
-def event_lines(events: Iterable[Json]) -> Iterator[str]:
+def event_lines(events: Iterable[Json], *, verbose: bool = False) -> Iterator[str]:
     """Events between rules."""
     found = False
     for event in events:
         found = True
-        job = f" of job {event['job_id']}" if event["job_id"] else ""
-        cluster = f" on {event['cluster_name']}" if event["cluster_name"] else ""
-        because = f" because of {event['parent']}" if event["parent"] else ""
-        yield RULE
-        yield f"{event['id']}: ({event['state']}) {event['code']}{job} at {event['date_open']}{cluster}{because}"
-        if event["message"] is not None:
-            yield event["message"]
+        yield from event_block(event, verbose=verbose)
     yield RULE if found else "No events!"
+
+
+def event_block(event: Json, *, verbose: bool = False) -> Iterator[str]:
+    """One event after a rule. What the original did not know follows the message, where there is something to tell."""
+    job = f" of job {event['job_id']}" if event["job_id"] else ""
+    cluster = f" on {event['cluster_name']}" if event["cluster_name"] else ""
+    because = f" because of {event['parent']}" if event["parent"] else ""
+    yield RULE
+    yield f"{event['id']}: ({event['state']}) {event['code']}{job} at {event['date_open']}{cluster}{because}"
+    if event["message"] is not None:
+        yield event["message"]
+    if event["count"] > 1:
+        yield often(event)
+    if event["waits_for"] and (verbose or event["code"] == "BLACKLIST"):
+        yield f"Waiting: {event['waits_for']}"
+
+
+def often(event: Json) -> str:
+    """How many alike things the event stands for."""
+    first, last = event["job_id"], event["last_job_id"]
+    jobs = f", jobs {first} to {last}" if first and last and first != last else ""
+    return f"{event['count']} times{jobs}, last at {event['date_last']}"
 
 
 def facts(thing: Json) -> Iterator[str]:

@@ -87,11 +87,13 @@ def events(found: Iterable[Json]) -> None:
         head = Text.assemble((f"{event['id']} ", "bold"), (event["code"], "bold red"), f" ({event['state']})")
         where = f" on {event['cluster_name']}" if event["cluster_name"] else ""
         job = f" of job {event['job_id']}" if event["job_id"] else ""
-        often = f", {event['count']} times, last at {event['date_last']}" if event["count"] > 1 else ""
+        often = f", {output.often(event)}" if event["count"] > 1 else ""
         because = f" because of {event['parent']}" if event["parent"] else ""
         console.print(head, visible(f"{job}{where} at {event['date_open']}{often}{because}"))
         for line in (event["message"] or "").splitlines():
             console.print(Text("  "), visible(line), sep="")
+        if event["waits_for"]:
+            console.print(Text("  Waiting: ", "yellow"), visible(event["waits_for"]), sep="")
     if empty:
         console.print("No events!")
 

@@ -217,7 +217,7 @@ def test_gridclusters(grid):
     grid.sql("INSERT INTO cluster_status (cluster_id, stress) VALUES (1, 0.25)")
     grid.sql("INSERT INTO events (class, code, cluster_id) VALUES ('cluster', 'BLACKLIST', 2)")
     assert grid.run("gridclusters", "-i").stdout == (
-        "1: tiger , tiger.site (stress:0.25/0.8)\n2: lion ,  (stress:, BLACKLISTED)\n"
+        "1: tiger , tiger.site (stress:0.25/0.8)\n2: lion ,  (stress:0/0.8, BLACKLISTED)\n"
     )
     lines = grid.run("gridclusters", "-I").stdout.splitlines()
     assert lines[0] == "1: tiger" and "    name: tiger" in lines and "    blacklisted: true" in lines
@@ -230,17 +230,18 @@ def test_usage_of_clusters(grid):
     assert "Data temporarily unavailable" in grid.run("gridclusters", "-u").stdout
     grid.sql("INSERT INTO grid_usage VALUES (now(), 1, 10, 5, 2, 1)")
     assert grid.run("gridclusters", "-u").stdout.splitlines()[:5] == [
-        "1: tiger , tiger.site (stress:)", "    max_resources: 10", "    used_resources: 5", "    used_by_cigri: 2",
+        "1: tiger , tiger.site (stress:0/0.8)", "    max_resources: 10", "    used_resources: 5",
+        "    used_by_cigri: 2",
         "    unavailable_resources: 1",
     ]  # fmt: skip
     bars = grid.run("gridclusters", "-b").stdout.splitlines()
-    assert bars[0] == "1: tiger , tiger.site (stress:) (10 resources)"
+    assert bars[0] == "1: tiger , tiger.site (stress:0/0.8) (10 resources)"
     assert [bars[1].count(f"\x1b[{colour}m") for colour in (41, 43, 47, 42)] == [8, 24, 16, 32]
     assert bars[-1].endswith("=free")
 
 
 def test_every_command_has_version_and_help_with_exit_codes(grid):
-    for command in ("gridsub", "gridstat", "griddel", "gridclusters"):
+    for command in ("gridsub", "gridstat", "griddel", "gridclusters", "gridevents", "gridclean"):
         assert grid.run(command, "--version").stdout.startswith(f"{command} v")
         told = grid.run(command, "-h")
         assert told.returncode == 0 and f"Usage: {command} " in told.stdout and "Exit codes: 0" in told.stdout

@@ -165,7 +165,10 @@ def _blacklist(here: Context, cluster_id: int, message: object) -> Response:
         view = clusters.cluster(session, cluster_id)
         if view is None:
             raise refused(f"There is no cluster {cluster_id}: GET /clusters lists them")
-        words = message or f"Disabled by {here.caller.name}, an administrator of the grid"
+        # What JSON can say and UTF-8 cannot is shown as a question mark.
+        words = (message or "").encode(
+            "utf-8", "replace"
+        ).decode() or f"Disabled by {here.caller.name}, an administrator of the grid"
         key = changes.record(session, changes.News(DISABLED, words, cluster_id=cluster_id))
     told = f"New event created: cluster {view.cluster.name} gets no new jobs until event {key} is closed"
     return _created(here, told, {"id": key}, f"events/{key}")
