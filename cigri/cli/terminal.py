@@ -44,6 +44,9 @@ def campaigns(found: Iterable[Json], *, header: bool) -> None:
             output.progress(campaign),
             ProgressBar(total=max(1, campaign["total_jobs"]), completed=campaign["finished_jobs"], width=20),
         )
+    if not table.row_count:
+        Console(highlight=False).print("No unfinished campaign. gridsub -f FILE submits one; gridstat ID shows one that has ended.")
+        return
     Console().print(table)
 
 
@@ -67,6 +70,7 @@ def campaign(found: Json, stats: Json) -> None:
         table.add_row(f"  {key.replace('_', ' ').capitalize()}", output.statistic(key, value))
     console.print(table)
     console.print(ProgressBar(total=max(1, found["total_jobs"]), completed=found["finished_jobs"], width=60))
+    console.print("\n")
     _clusters(console, found["clusters"].values())
 
 
