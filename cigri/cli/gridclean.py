@@ -110,7 +110,7 @@ def _tell(campaign: str, done: Cleaned) -> int:
     for reason in done.reasons:
         click.echo(reason, err=True)
     words = f"Campaign {campaign}: {_files(done.deleted)} deleted"
-    words += f", {done.gone} were gone already" if done.gone else ""
+    words += f", {done.gone} {'was' if done.gone == 1 else 'were'} gone already" if done.gone else ""
     words += f", {done.left} could not be deleted" if done.left else ""
     click.echo(f"{words}.")
     return FAILED if done.left else 0
