@@ -45,7 +45,9 @@ def campaigns(found: Iterable[Json], *, header: bool) -> None:
             ProgressBar(total=max(1, campaign["total_jobs"]), completed=campaign["finished_jobs"], width=20),
         )
     if not table.row_count:
-        Console(highlight=False).print("No unfinished campaign. gridsub -f FILE submits one; gridstat ID shows one that has ended.")
+        Console(highlight=False).print(
+            "No unfinished campaign. gridsub -f FILE submits one; gridstat ID shows one that has ended."
+        )
         return
     Console().print(table)
 
