@@ -56,6 +56,7 @@ def refusal(answer):
 
 
 def test_a_rule_refuses(ruled, directory, engine):
+    """K7."""
     api = ruled()
     write(
         directory, "10-x.py", rule("if user == 'alice': raise Refuse(f'{context.tasks} tasks are too many, ' + user)")
@@ -129,6 +130,7 @@ def test_the_cap_on_campaigns_holds_for_many_at_once(ruled, engine):
 
 
 def test_who_may_submit_normal_jobs(ruled, tmp_path):
+    """J11."""
     lists = write(tmp_path, "user_lists", '{"normal_authorized": {"tiger": ["bob"]}}')
     api = ruled("10-user-lists.py", user_lists_file=str(lists))
     normal = {"clusters": {"tiger": {"exec_file": "run", "type": "normal"}}}

@@ -42,6 +42,7 @@ def ask_as(server, account, **headers):
 
 
 def test_the_kernel_says_who_it_is(api):
+    """R22."""
     answer = api.ask("POST", "/campaigns", JDL, user=None)
     assert (answer.status, answer.json()["user"]) == (201, ME)
 
@@ -83,6 +84,7 @@ def test_a_trusted_account_names_others_and_is_nobody_itself(start):
 
 
 def test_a_trusted_address_names_its_users(api):
+    """R22."""
     assert api.ask("POST", "/campaigns", JDL, tcp=True).json()["user"] == "alice"
     for user in (None, "", "null"):
         assert api.ask("POST", "/campaigns", JDL, tcp=True, user=user).status == 403

@@ -42,6 +42,7 @@ def state(api, key):
 
 
 def test_pause_and_resume(api):
+    """R12."""
     key = api.submit("a")
     answer = api.ask("DELETE", f"/campaigns/{key}?hold=1")
     assert (answer.status, answer.json()["message"]) == (202, f"Campaign {key} paused")
@@ -72,6 +73,7 @@ def test_cancelling_drops_what_waits_and_marks_what_runs(api, clusters, engine, 
 
 
 def test_a_terminated_campaign_runs_again_when_tasks_are_added(api, engine):
+    """R17."""
     key = api.submit("a")
     with transaction(engine) as session:
         session.execute(update(Task).values(state=TaskState.DONE))
@@ -83,6 +85,7 @@ def test_a_terminated_campaign_runs_again_when_tasks_are_added(api, engine):
 
 
 def test_put_changes_name_and_state(api):
+    """R11."""
     key = api.submit("a")
     form = {"Content_Type": "application/x-www-form-urlencoded"}
     answer = api.ask("PUT", f"/campaigns/{key}", "name=toto+1&state=paused", **form)
@@ -96,6 +99,7 @@ def test_put_changes_name_and_state(api):
 
 
 def test_only_owner_and_administrators_change(api, clusters, run):
+    """R23."""
     key = api.submit("a", "b")
     (job, _) = run(key, clusters["tiger"], "running", "running")
     requests = [
@@ -154,6 +158,7 @@ def test_adding_while_cancelling_leaves_no_task_behind(api):
 
 
 def test_a_job_is_marked_and_ended_by_the_daemons(api, clusters, engine, run):
+    """R20."""
     key = api.submit("a", "b")
     running, ended = run(key, clusters["tiger"], "running", "event")
     answer = api.ask("DELETE", f"/jobs/{running}")
@@ -167,6 +172,7 @@ def test_a_job_is_marked_and_ended_by_the_daemons(api, clusters, engine, run):
 
 
 def test_tasks_with_their_newest_tries(api, clusters, engine, run):
+    """R16."""
     key = api.submit("one 1", "two 2", "three 3", "four 4")
     jobs = run(key, clusters["tiger"], "terminated", "running", "event")
     page = api.get(f"/campaigns/{key}/jobs")
@@ -194,6 +200,7 @@ def test_tasks_with_their_newest_tries(api, clusters, engine, run):
 
 
 def test_a_job_with_all_that_is_known(api, clusters, run):
+    """R18."""
     key = api.submit("one 1")
     (job,) = run(key, clusters["tiger"], "event")
     found = api.get(f"/jobs/{job}")
@@ -209,6 +216,7 @@ def test_a_job_with_all_that_is_known(api, clusters, run):
 
 @pytest.mark.parametrize("gap", [False, True])
 def test_pages_of_tasks(api, engine, gap):
+    """R15."""
     first = api.submit(*(f"t{number}" for number in range(6)))
     if gap:  # ids that another campaign's tasks interrupt
         api.submit("other")
@@ -225,6 +233,7 @@ def test_pages_of_tasks(api, engine, gap):
 
 
 def test_statistics(api, clusters, engine, run):
+    """R14."""
     key = api.submit(*"abcdefg")
     nothing = api.get(f"/campaigns/{key}/stats")
     assert nothing == {

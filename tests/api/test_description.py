@@ -25,6 +25,11 @@ CHECKS = (
     "response_schema_conformance",
     "unsupported_method",
 )
+CONFIGURATION = """
+[phases.coverage]
+unexpected-methods = ["PATCH"]
+generation.mode = "positive"
+"""
 LINES = """
 import schemathesis
 
@@ -87,16 +92,19 @@ def lively(api, clusters, engine, tmp_path, request) -> Any:
     return api
 
 
+@pytest.mark.timeout(240)
 def test_whatever_is_asked_the_answer_is_one_that_is_described(lively, tmp_path):
+    """R27."""
     command = [
         str(Path(sys.executable).parent / "schemathesis"), "run", f"http://127.0.0.1:{lively.port}/openapi.json",
-        "--header", "X-Cigri-User: root", "--phases", "examples,coverage,fuzzing", "--max-examples", "4",
+        "--header", "X-Cigri-User: root", "--phases", "examples,coverage,fuzzing", "--max-examples", "5",
+        "--generation-with-security-parameters", "false",
         "--checks", ",".join(CHECKS), "--seed", "1", "--generation-database", "none", "--no-color",
         "--request-timeout", "20", "--workers", "2",
     ]  # fmt: skip
     (tmp_path / "lines.py").write_text(LINES)
-    (tmp_path / "schemathesis.toml").write_text('[phases.coverage]\nunexpected-methods = ["PATCH"]\n')
+    (tmp_path / "schemathesis.toml").write_text(CONFIGURATION)
     environ = {key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "LANG")}
     environ |= {"SCHEMATHESIS_HOOKS": "lines", "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout[-20000:] + done.stderr[-3000:]

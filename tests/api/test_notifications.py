@@ -21,6 +21,7 @@ def subscribe(api, channel, identity, **more):
 
 
 def test_a_subscription_is_made_changed_listed_and_ended(empty) -> None:
+    """R25."""
     answer = subscribe(empty, "mail", "alice@example.org")
     assert answer.status == 201
     assert answer.json()["message"].startswith("Subscribed: mail of low severity and above to alice@example.org")

@@ -70,6 +70,7 @@ def job(api, clusters, engine):
 
 
 def test_outputs(api, job):
+    """R19."""
     assert api.get(f"/jobs/{job}/stdout") == {"output": "one\ntwo\n\N{REPLACEMENT CHARACTER}\n"}
     assert api.get(f"/jobs/{job}/stdout?tail=1")["output"] == "\N{REPLACEMENT CHARACTER}\n"
     assert api.get(f"/jobs/{job}/stderr", user="boss")["output"] == "recorded\n"
@@ -77,6 +78,7 @@ def test_outputs(api, job):
 
 
 def test_a_file_that_is_not_there(api, job, engine):
+    """R19."""
     with transaction(engine) as session:
         session.execute(update(Job).values(stdout_path="/nowhere"))
     answer = api.ask("GET", f"/jobs/{job}/stdout")

@@ -18,6 +18,7 @@ def links(thing):
 
 
 def test_the_way_in(api):
+    """R4."""
     found = links(api.get("/"))
     assert found["self"] == "/"
     assert {(name, found.get(name)) for name in ("campaigns", "clusters", "events", "gridusage")} == {
@@ -26,6 +27,7 @@ def test_the_way_in(api):
 
 
 def test_a_campaign_in_the_list_and_alone(api):
+    """R8, R10."""
     key = api.submit("a 1", "b 2")
     listed = api.get("/campaigns")
     assert listed["total"] == 1 and list(listed["items"][0]) == CAMPAIGN_KEYS
@@ -48,6 +50,7 @@ def test_a_campaign_in_the_list_and_alone(api):
 
 
 def test_the_jdl_is_expanded_and_has_every_task(api):
+    """R13."""
     key = api.submit("a 1", "b 2", exec_directory="/data")
     jdl = api.get(f"/campaigns/{key}/jdl")
     assert {"name", "clusters", "jobs_type", "params"} <= jdl.keys()
@@ -57,6 +60,7 @@ def test_the_jdl_is_expanded_and_has_every_task(api):
 
 
 def test_links_stand_under_the_prefix_of_the_front(api):
+    """R1."""
     key = api.submit("a")
     answer = api.get("/campaigns", X_Cigri_Api_Path_Prefix="/grid/v1/")
     assert links(answer)["self"] == "/grid/v1/campaigns"
@@ -64,6 +68,7 @@ def test_links_stand_under_the_prefix_of_the_front(api):
 
 
 def test_pretty_is_indented_and_ends_with_a_line(api):
+    """R1."""
     key = api.submit("a", "b")
     for path in ("/campaigns", f"/campaigns/{key}", f"/campaigns/{key}/jdl", f"/campaigns/{key}/jobs/finished"):
         plain, asked, unasked = (api.ask("GET", path + query) for query in ("", "?pretty", "?pretty=false"))
@@ -73,6 +78,7 @@ def test_pretty_is_indented_and_ends_with_a_line(api):
 
 
 def test_a_trailing_slash_changes_nothing(api):
+    """R1."""
     for path in ("/campaigns", "/clusters", "/gridusage", "/events"):
         assert api.get(path + "/") == api.get(path)
 
@@ -86,6 +92,7 @@ ABSENT = [
 
 
 def test_what_is_not_there(api):
+    """R1."""
     for path in ABSENT:
         answer = api.ask("GET", path)
         assert answer.status == 404, path
@@ -106,6 +113,7 @@ def test_a_method_that_is_not_possible(api):
 
 
 def test_allow_is_in_every_answer(api):
+    """R1."""
     key = api.submit("a")
     expected = {
         "/": "GET",
@@ -125,6 +133,7 @@ def test_head_is_get_without_a_body(api):
 
 
 def test_clusters(api, clusters):
+    """R2."""
     listed = api.get("/clusters")
     assert [(item["id"], item["name"]) for item in listed["items"]] == [
         (clusters["tiger"], "tiger"),
@@ -137,6 +146,7 @@ def test_clusters(api, clusters):
 
 
 def test_a_cluster_in_trouble(api, clusters, engine):
+    """R2."""
     with transaction(engine) as session:
         events.record(session, events.News("TIMEOUT", "no answer", cluster_id=clusters["tiger"]))
         session.execute(
@@ -163,6 +173,7 @@ def test_users_learn_that_a_cluster_of_theirs_is_down(api, clusters, engine):
 
 
 def test_closed_events_of_a_campaign_are_shown_with_all(api):
+    """R21."""
     key = api.submit("a")
     assert api.get(f"/campaigns/{key}/events")["items"] == []
     (news,) = api.get(f"/campaigns/{key}/events?all")["items"]
@@ -170,6 +181,7 @@ def test_closed_events_of_a_campaign_are_shown_with_all(api):
 
 
 def test_events_come_in_pages(api, engine):
+    """R7."""
     key = api.submit("a")
     with transaction(engine) as session:
         ids = [
@@ -180,6 +192,7 @@ def test_events_come_in_pages(api, engine):
 
 
 def test_pages_are_numbers(api):
+    """R7."""
     key = api.submit("a")
     for query in ("limit=x", "offset=-1", "limit=1e3", "offset="):
         answer = api.ask("GET", f"/campaigns/{key}/jobs?{query}")
@@ -187,6 +200,7 @@ def test_pages_are_numbers(api):
 
 
 def test_grid_usage(api, clusters, engine):
+    """R3."""
     assert api.get("/gridusage")["items"] == []
     sizes = {"max_resources": 10, "used_resources": 5, "used_by_cigri": 2, "unavailable_resources": 1}
     with transaction(engine) as session:

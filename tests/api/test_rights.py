@@ -191,6 +191,7 @@ def test_every_route_has_a_rule(api):
 
 @pytest.mark.parametrize("private", [False, True])
 def test_every_caller_on_every_route(start, engine, private):
+    """R23."""
     api = start(api_private=private)
     kinds = callers(engine)
     reading = Things(api, engine)

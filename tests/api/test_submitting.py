@@ -33,6 +33,7 @@ def params(api, key):
 
 
 def test_a_new_campaign(api):
+    """R9."""
     answer = api.ask("POST", "/campaigns", JDL | {"nb_jobs": 3})
     assert answer.status == 201
     campaign = answer.json()
@@ -43,12 +44,14 @@ def test_a_new_campaign(api):
 
 
 def test_bodies_are_json_whatever_they_say(api):
+    """R5."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-8"):
         answer = api.ask("POST", "/campaigns", json.dumps(JDL | {"params": ["a"]}), Content_Type=kind)
         assert answer.status == 201
 
 
 def test_the_leniencies_of_the_original(api):
+    """J1."""
     lenient = '{"NAME": "x", // comment\n "params": ["\\$HOME", 7], "clusters": {"tiger": {"exec_file": "run"}}}'
     assert params(api, api.ask("POST", "/campaigns", lenient).json()["id"]) == ["$HOME", "7"]
 
@@ -60,6 +63,7 @@ def test_lines(api):
 
 
 def test_an_empty_campaign_is_accepted(api):
+    """J6."""
     for answer in (
         api.ask("POST", "/campaigns", JDL | {"nb_jobs": 0}),
         api.ask("POST", "/campaigns", body(), **NDJSON),
@@ -110,6 +114,7 @@ def test_the_server_opens_no_file(api):
 
 
 def test_unknown_clusters_are_skipped_with_a_warning(api):
+    """J7."""
     clusters = {"tiger": {"exec_file": "x"}, "tigre": {"exec_file": "y"}}
     answer = api.ask("POST", "/campaigns", JDL | {"clusters": clusters, "params": []})
     assert answer.status == 201 and "tigre" in answer.json()["warnings"][0]
@@ -185,6 +190,7 @@ def test_bad_tasks_are_not_added(api):
 
 
 def test_bodies_have_a_limit(start, engine):
+    """R5."""
     api = start(api_max_body=1000)
     long = body(*["x" * 100] * 20)
     assert api.ask("POST", "/campaigns", long, **NDJSON).status == 413

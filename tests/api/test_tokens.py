@@ -35,6 +35,7 @@ def store(api: Any, token: object, user: str = "alice", cluster: object = 1) -> 
 
 
 def test_a_token_is_stored_listed_masked_replaced_and_removed(api, engine, tmp_path):
+    """R26."""
     assert api.get("/tokens")["items"] == []
     token = issue(SECRET, "amiller", 3600)
     answer = store(api, token)
@@ -135,6 +136,7 @@ def test_personal_tokens_are_made_shown_once_and_revoked(api):
 
 
 def test_no_reply_no_log_and_no_table_has_a_token(api, engine, caplog, tmp_path):
+    """K5."""
     caplog.set_level(logging.DEBUG)
     secrets = [issue(SECRET, "alice"), issue(SECRET, "amiller", 60), issue(SECRET, "alice", -60)]
     seen = "".join(store(api, token).text for token in secrets)

@@ -124,6 +124,7 @@ def test_the_database_can_be_named_on_the_command_line(config, run):
 
 
 def test_a_cluster_from_its_beginning_to_its_end(run, sql):
+    """C9."""
     sql.execute("LISTEN cigri")
     done = run("cluster", "add", "alpha", *ADD, "--power", "3", "--stress-factor", "1.5")
     assert done.stdout == "cluster alpha added as number 1\n"
@@ -192,6 +193,7 @@ def test_faults_of_the_administrator(run, sql):
     ],
 )
 def test_what_this_release_cannot_talk_to_is_refused_with_a_reason(run, sql, change, words):
+    """K4."""
     options = {**dict(zip(ADD[::2], ADD[1::2], strict=True)), **change}
     done = run("cluster", "add", "alpha", *(word for pair in options.items() for word in pair), status=1)
     assert words in done.stderr and done.stderr.count("\n") == 1
@@ -199,6 +201,7 @@ def test_what_this_release_cannot_talk_to_is_refused_with_a_reason(run, sql, cha
 
 
 def test_authentication_can_be_changed_both_ways(run, sql, tmp_path):
+    """K3."""
     run("cluster", "add", "alpha", *ADD)
     assert run("cluster", "set", "alpha", "auth=jwt").stdout == "cluster alpha: api_auth_type = jwt\n"
     assert one(sql, "SELECT api_auth_type, token_file FROM clusters") == ("jwt", None)
@@ -258,6 +261,7 @@ def alpha(minioar: Minioar, run: Run) -> str:
 
 
 def test_trying_a_cluster_with_a_job(run, alpha, tmp_path):
+    """C9."""
     directory = str(tmp_path / "home")
     done = run("cluster", "test", alpha, "--user", "alice", "--submit", "--directory", directory)
     lines = done.stdout.splitlines()

@@ -14,6 +14,7 @@ def empty(grid):
 
 
 def test_subscribe_list_and_unsubscribe_each_confirm_in_one_line(empty) -> None:
+    """C6."""
     done = empty.run("gridnotify", "-m", "me@example.org")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(

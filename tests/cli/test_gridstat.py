@@ -44,6 +44,7 @@ def campaign(grid):
 
 
 def test_the_list(grid, campaign):
+    """C2."""
     grid.submit()
     grid.sql("UPDATE campaigns SET state = 'paused', grid_user = 'bob', submission_time = '2024-05-07Z' WHERE id = 2")
     first = "1           a name that is long somebody-with-a- 2024-05-06 07-08-09 Re 1/3 (33%)\n"
@@ -56,6 +57,7 @@ def test_the_list(grid, campaign):
 
 
 def test_one_campaign(grid, campaign):
+    """C2."""
     done = grid.run("gridstat", "-c", campaign)
     assert done.stdout == (
         "Campaign: 1\n"
@@ -85,6 +87,7 @@ def test_one_campaign(grid, campaign):
 
 
 def test_tasks(grid, campaign):
+    """C2."""
     tail = grid.run("gridstat", "-f", campaign).stdout.partition(" Jobs:\n")[2]
     assert tail == (
         "  1: 1,41,terminated,tiger,one,one 1\n  2: 2,42,event,tiger,two,two 2\n  3: *,*,pending,*,three,three 3\n"
@@ -122,6 +125,7 @@ def test_a_job(grid, campaign):
 
 
 def test_dumps_are_the_apis_own(grid, campaign):
+    """C11."""
     cases = {
         ("-d",): "/campaigns",
         ("-d", campaign): f"/campaigns/{campaign}",
@@ -181,6 +185,7 @@ def test_on_a_terminal_it_is_coloured_and_harmless(grid):
 
 
 def test_griddel(grid):
+    """C3."""
     keys = [grid.submit("a", "b") for _ in range(4)]
     done = grid.run("griddel", "-p", keys[0], keys[1])
     assert (done.returncode, done.stdout) == (0, "Campaign 1 paused.\nCampaign 2 paused.\n")
@@ -200,6 +205,7 @@ def test_griddel(grid):
 
 
 def test_griddel_of_a_job(grid, campaign):
+    """C3."""
     done = grid.run("griddel", "-j", "1")
     assert done.returncode == 1 and "ended already" in done.stderr
     grid.sql("UPDATE tasks SET state = 'active' WHERE id = 3")
@@ -213,6 +219,7 @@ def test_griddel_of_a_job(grid, campaign):
 
 
 def test_gridclusters(grid):
+    """C5."""
     assert grid.run("gridclusters").stdout == "1: tiger\n2: lion\n"
     grid.sql("INSERT INTO cluster_status (cluster_id, stress) VALUES (1, 0.25)")
     grid.sql("INSERT INTO events (class, code, cluster_id) VALUES ('cluster', 'BLACKLIST', 2)")
@@ -227,6 +234,7 @@ def test_gridclusters(grid):
 
 
 def test_usage_of_clusters(grid):
+    """C5."""
     assert "Data temporarily unavailable" in grid.run("gridclusters", "-u").stdout
     grid.sql("INSERT INTO grid_usage VALUES (now(), 1, 10, 5, 2, 1)")
     assert grid.run("gridclusters", "-u").stdout.splitlines()[:5] == [
@@ -241,6 +249,7 @@ def test_usage_of_clusters(grid):
 
 
 def test_every_command_has_version_and_help_with_exit_codes(grid):
+    """C10."""
     for command in ("gridsub", "gridstat", "griddel", "gridclusters", "gridevents", "gridclean"):
         assert grid.run(command, "--version").stdout.startswith(f"{command} v")
         told = grid.run(command, "-h")

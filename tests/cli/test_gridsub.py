@@ -40,6 +40,7 @@ def file(tmp_path):
 
 
 def test_a_campaign_from_a_file_from_json_and_from_standard_input(grid, file):
+    """C1."""
     text = '{"Name": "x", // a comment\n "clusters": {"tiger": {"exec_file": "\\$HOME/run"}}, "nb_jobs": 2}'
     path = file("jdl", text)
     for arguments, stdin in ((["-f", path], ""), ([path], ""), (["-f", "-"], text), (["-"], text)):
@@ -50,6 +51,7 @@ def test_a_campaign_from_a_file_from_json_and_from_standard_input(grid, file):
 
 
 def test_a_param_file_is_read_by_the_user(grid, file, tmp_path):
+    """J5."""
     path = file("params", '  a 1 \nb "2 3"\né\n\n#c\n')
     for written in (path, "~/params", "$WHERE/params", "{HOME}/params"):
         done = grid.run("gridsub", "-j", jdl(param_file=written), HOME=str(tmp_path), WHERE=str(tmp_path))
@@ -86,6 +88,7 @@ def test_files_that_cannot_be_read(grid, file):
 
 
 def test_tasks_are_added(grid, file):
+    """C1."""
     key = grid.submit("a")
     done = grid.run("gridsub", "-c", key, "-J", '["b", 2]', "-F", file("jobs", '["c"]'))
     assert (done.returncode, done.stdout) == (0, f"Jobs successfully added to campaign {key}\n" * 2)

@@ -36,6 +36,7 @@ def admin(grid: Any, *arguments: str, status: int = 0, stdin: str = "", **enviro
 
 
 def test_a_token_is_stored_listed_and_removed(grid):
+    """C7."""
     assert grid.run("gridtoken", "-l").stdout == "No tokens: gridtoken -i N -t TOKEN adds one.\n"
     token = issue(SECRET, "oar", 3600)
     done = grid.run("gridtoken", "-i", "1", "-t", "-", stdin=token + "\n")
@@ -145,6 +146,7 @@ def test_the_administrator_makes_a_key_once(grid, tmp_path):
 
 
 def test_the_administrator_maps_users(grid):
+    """K5."""
     assert "no mapping yet" in admin(grid, "user", "list")
     assert "alice is amiller on lion" in admin(grid, "user", "map", "alice", "lion", "amiller")
     grid.run("gridtoken", "-i", "1", "-t", "-", stdin=issue(SECRET, "oar", 3600))

@@ -203,6 +203,7 @@ def test_users(old, bring, new):
 
 
 def test_an_unfinished_campaign(old, bring, new):
+    """K8."""
     tiger, lion = old.cluster("tiger"), old.cluster("lion")
     old.sql("SELECT setval('campaigns_id_seq', 70)")
     old.sql("SELECT setval('parameters_id_seq', 500)")

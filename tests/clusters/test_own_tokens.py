@@ -191,6 +191,7 @@ def test_a_token_that_comes_back_in_an_error_is_masked(kind, caplog):
 
 @responses.activate
 def test_a_password_is_sent_as_basic_authentication_beside_the_name(tmp_path):
+    """K3."""
     key = str(tmp_path / "key")
     vault.create_key_file(key)
     sealed = vault.load(key).seal("pass:word é", password_purpose("c"))

@@ -96,6 +96,7 @@ def adopt(old, database, tmp_path):
 
 
 def test_they_are_followed_to_their_ends(old, adopt, grid):
+    """K8."""
     one, ten, bad = old.submit("1", "10", "bad")
     # As CiGri 3 pairs them: 1 is somewhere in the command of 10.
     tasks = {"1": old.task("1", "running", ten), "10": old.task("10", "remote_waiting", one)}

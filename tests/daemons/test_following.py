@@ -28,6 +28,7 @@ def outcomes(grid, campaign: int) -> list[str]:
 
 
 def test_exit_66_and_67_come_back_after_a_while_when_they_came_at_once(grid) -> None:
+    """E8."""
     script = grid.home / "once"
     script.write_text('test -e "$1.$2" && echo "$1-$2" >>marks && exit 0; touch "$1.$2"; exit $1\n')
     campaign = grid.campaign(["66 a", "67 b", "0 c"], f"bash {script}", max_jobs=1)
@@ -49,6 +50,7 @@ def test_a_program_killed_by_a_signal_has_failed(grid) -> None:
 
 
 def test_the_third_walltime_kill_sets_the_task_aside(grid) -> None:
+    """E8."""
     campaign = grid.campaign(["x"], "sleep 60; echo", walltime="0:00:01")
     grid.finish(campaign)
     assert outcomes(grid, campaign) == ["walltime"] * 3
@@ -82,6 +84,7 @@ def test_a_working_directory_that_is_not_there_sets_tasks_aside_with_its_name(gr
 
 
 def test_what_its_user_deletes_on_the_cluster_is_told_and_not_resurrected(grid) -> None:
+    """E10."""
     campaign = running(grid, ["30", "31"], "sleep")
     for job in grid.live():
         grid.ask("DELETE", f"jobs/{job}")
@@ -94,6 +97,7 @@ def test_what_its_user_deletes_on_the_cluster_is_told_and_not_resurrected(grid) 
 
 
 def test_what_the_cluster_restarts_by_itself_is_followed_under_its_new_id(grid) -> None:
+    """E9."""
     campaign = running(grid, ["a"], "test -e go || sleep 60; echo >>marks")
     first = grid.rows(Job)[0].remote_id
     (grid.home / "go").touch()
@@ -165,6 +169,7 @@ def begin_on(grid, port: int) -> None:
 
 
 def test_jobs_that_a_new_database_of_the_cluster_does_not_know_are_lost_and_foreign_ones_left_alone(own_grid) -> None:
+    """E11."""
     grid = own_grid
     campaign = running(grid, ["60", "61", "62"], "sleep")
     emptied(grid)

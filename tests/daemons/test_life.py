@@ -23,6 +23,7 @@ def test_every_task_of_a_campaign_succeeds_once(grid) -> None:
 
 
 def test_a_failed_task_is_set_aside_and_told_once_for_all_alike(grid) -> None:
+    """E5."""
     campaign = grid.campaign(["0", "3", "3", "0"], "echo no such sample >&2; exit")
     grid.finish(campaign)
     assert grid.tasks(campaign) == {"done": 2, "failed": 2}
@@ -43,6 +44,7 @@ def test_a_preempted_job_goes_back_and_succeeds(grid) -> None:
 
 
 def test_an_empty_campaign_ends_at_once(grid) -> None:
+    """J6."""
     campaign = grid.campaign([])
     grid.metascheduler.cycle()
     assert grid.state(campaign) is CampaignState.TERMINATED
@@ -69,6 +71,7 @@ def test_a_large_campaign_is_cancelled_part_by_part(grid) -> None:
 
 
 def test_a_purged_campaign_keeps_its_numbers_only(grid) -> None:
+    """R12."""
     campaign = grid.campaign(["0", "1", "0"], "exit")
     with pytest.raises(campaigns.WrongState), transaction(grid.engine) as session:
         campaigns.purge(session, campaign)

@@ -17,6 +17,7 @@ def fix(grid, campaign: int, *, resubmit: bool) -> int:
 
 
 def test_a_task_is_tried_again_after_the_exit_codes_that_the_jdl_names(grid) -> None:
+    """J17."""
     again = "n=$(cat $0 2>/dev/null | wc -l); echo x >> $0; test $n -ge 2 || exit 75"
     campaign = grid.campaign(["one", "two"], f"bash -c '{again}'", retry_exit_codes=[75])
     grid.finish(campaign)
@@ -56,6 +57,7 @@ def test_a_program_that_asks_again_at_once_waits_and_counts(grid, code: int) -> 
 
 
 def test_a_campaign_that_only_fails_gets_no_more_jobs_there_until_it_is_fixed(grid) -> None:
+    """E5."""
     campaign = grid.campaign(["1"] * 30, "exit", max_failures=3, max_jobs=1)
     grid.until(lambda: grid.rows(Event, code="BLACKLIST"))
     for _ in range(5):

@@ -29,6 +29,7 @@ def stages(grid) -> list[tuple[str, int, str]]:
 
 
 def test_the_prologue_comes_first_and_the_epilogue_last(grid) -> None:
+    """J14."""
     campaign = staged(grid)
     grid.finish(campaign)
     assert grid.state(campaign) is CampaignState.TERMINATED
@@ -39,6 +40,7 @@ def test_the_prologue_comes_first_and_the_epilogue_last(grid) -> None:
 
 
 def test_a_prologue_that_fails_blocks_its_campaign_there_and_is_told(grid) -> None:
+    """E7."""
     bad = staged(grid, prologue=["exit 3"])
     good = grid.campaign(["x"])
     grid.finish(good)
@@ -83,6 +85,7 @@ def test_tasks_added_after_the_epilogue_open_a_new_round(grid) -> None:
 
 
 def test_a_failing_epilogue_is_told_and_does_not_keep_the_campaign_open(grid) -> None:
+    """E7."""
     campaign = staged(grid, epilogue=["false"])
     grid.finish(campaign)
     assert grid.state(campaign) is CampaignState.TERMINATED
@@ -98,6 +101,7 @@ def test_a_prologue_whose_answer_was_lost_runs_once(grid, lost: str) -> None:
 
 
 def test_in_test_mode_one_job_at_a_time_not_best_effort(grid) -> None:
+    """J15."""
     campaign = grid.campaign(list("abcd"), "true", test_mode=True)
     most = 0
     while grid.state(campaign) is CampaignState.IN_TREATMENT:
@@ -109,6 +113,7 @@ def test_in_test_mode_one_job_at_a_time_not_best_effort(grid) -> None:
 
 
 def test_normal_jobs_are_not_best_effort(grid) -> None:
+    """J11."""
     campaign = grid.campaign(["a"], type="normal")
     grid.finish(campaign)
     (job,) = grid.rows(Job)

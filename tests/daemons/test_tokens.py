@@ -114,6 +114,7 @@ def test_each_users_jobs_go_out_and_end_with_the_own_token(grid):
 
 
 def test_without_a_token_a_campaign_waits_alone_and_storing_one_is_enough(grid):
+    """E4."""
     grid.users.store("bob")
     mine, other = grid.campaign(["a"], "true"), grid.campaign(["c"], "true", user="bob")
     grid.finish(other)

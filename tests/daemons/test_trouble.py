@@ -27,6 +27,7 @@ def heal(grid) -> None:
 
 
 def test_a_cluster_that_is_down_from_the_start_is_blacklisted_after_two_rounds_and_heals(own_grid) -> None:
+    """E1."""
     grid = own_grid
     grid.minioar.stop()
     campaign = grid.campaign(["a", "b"], "echo >>marks")
@@ -75,6 +76,7 @@ def test_a_cluster_that_goes_down_with_jobs_of_ours_gets_none_until_it_answers_a
     [("no_answer", "TIMEOUT"), ("error_before", "CLUSTER_API_SERVER_ERROR"), ("garbage", "CLUSTER_API_SERVER_ERROR")],
 )
 def test_the_kind_of_trouble_is_told(grid, kind: str, code: str) -> None:
+    """E1, E3."""
     grid.campaign(["a"])
     grid.metascheduler.cycle()
     grid.faults({"on": "*", "kind": kind, "when": "before"})

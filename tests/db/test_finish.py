@@ -152,6 +152,7 @@ def test_walltimes_are_counted_per_task(books, cluster, campaign):
 
 
 def test_a_success_that_is_not_the_first_is_told_and_not_counted(books, cluster, campaign, there):
+    """E11."""
     with books.transaction() as session:
         assert strays.count_success(session, books.task_of(there[0]).id)
     assert books.job(there[0]).kill_reason == kills.KillReason.SURPLUS.value

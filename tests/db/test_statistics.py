@@ -122,7 +122,7 @@ def test_jobs_that_change_after_their_end_or_come_ended_count(books):
 
 
 def test_throughput_is_measured_over_the_window(books):
-    """Whole minutes: the window is up to one longer than asked for. It ends where the campaign did."""
+    """R14: Whole minutes: the window is up to one longer than asked for. It ends where the campaign did."""
     cluster = books.cluster()
     campaign = books.campaign([cluster], 10)
     jobs = books.submit(cluster, campaign, 9)

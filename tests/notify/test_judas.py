@@ -28,6 +28,7 @@ def close(town: Any, event_id: int) -> None:
 
 
 def test_alike_failures_of_ten_thousand_jobs_are_one_message(town, mail_server) -> None:
+    """E13."""
     town.subscribe("alice", "alice@example.org")
     campaign = town.campaign()
     for block in range(100):
@@ -93,6 +94,7 @@ def test_each_hears_of_what_is_theirs(town, mail_server) -> None:
 
 
 def test_only_what_is_grave_enough_is_told(town, mail_server) -> None:
+    """E13."""
     town.subscribe("alice", "low@example.org", "low")
     town.subscribe("alice", "medium@example.org", "medium")
     town.subscribe("alice", "high@example.org", "high")

@@ -178,6 +178,7 @@ def test_the_shipped_rules_let_ordinary_campaigns_through(shipped):
 
 
 def test_user_lists(shipped, tmp_path, repository):
+    """K7."""
     file = tmp_path / "user_lists"
     for _ in range(2):  # without a file; with the shipped one
         with pytest.raises(Refuse, match="not authorized to launch non best-effort jobs on cluster tiger!"):

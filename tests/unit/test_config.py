@@ -57,6 +57,7 @@ def test_an_empty_file_gives_the_defaults(write):
 
 
 def test_the_originals_file_loads_as_it_is(write):
+    """K1."""
     settings = load(write(ORIGINAL))
     assert settings.database_ssl_mode == "require"
     assert (settings.log_file, settings.log_level) == ("/var/log/cigri.log", "CRITICAL")
@@ -154,6 +155,7 @@ def test_a_missing_or_garbled_file_is_an_error(tmp_path):
 
 
 def test_the_environment_names_the_file(write):
+    """K1."""
     path = write('RUNNER_CHUNK = "7"\n')
     assert load(environ={"CIGRICONFFILE": path}).runner_chunk == 7
 
@@ -204,6 +206,7 @@ def test_clients_read_the_common_file_if_it_is_meant_for_them(write):
 
 
 def test_the_originals_client_file_loads_as_it_is(write):
+    """K2."""
     settings = load_client(
         write(
             'API_HOST="localhost"\nAPI_PORT="80"\nAPI_TIMEOUT="60"\nAPI_BASE=""\nAPI_SSL="true"\n'

@@ -18,6 +18,7 @@ KNOWN_TO_USERS = {
 
 
 def test_the_codes_that_users_know_are_there():
+    """E12."""
     assert set(MEANINGS) >= KNOWN_TO_USERS
 
 

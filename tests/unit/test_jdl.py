@@ -48,6 +48,7 @@ def fault_of(**more) -> str:
 
 
 def test_defaults():
+    """J9."""
     found, warnings = parse(MINIMAL)
     walltime = Walltime(3600)
     assert found == Campaign(
@@ -58,6 +59,7 @@ def test_defaults():
 
 
 def test_a_jdl_as_they_are_written():
+    """J2, J16."""
     text = r"""
     {   // my first campaign
         "Name": "povray",
@@ -88,6 +90,7 @@ def test_a_jdl_as_they_are_written():
 
 
 def test_stages_run_in_the_home_on_one_resource_and_are_not_best_effort():
+    """J14."""
     found = job(prologue=["mkdir $OAR_JOB_ID", "echo {OAR_JOB_ID}"], prologue_walltime="0:10", cluster_job_type="x")
     stage = found.stage(JobKind.PROLOGUE)
     assert stage.exec_file == "mkdir $OAR_JOB_ID\necho $OAR_JOB_ID"
@@ -103,6 +106,7 @@ def test_stages_run_in_the_home_on_one_resource_and_are_not_best_effort():
     [({}, 0), ({"retry_exit_codes": [1, "75"]}, 3), ({"retry_exit_codes": "1,75", "max_retries": "5"}, 5)],
 )
 def test_retries(given, retries):
+    """J17."""
     found = job(**given)
     assert found.retries == retries
     assert found.retry_exit_codes == ((1, 75) if given else ())
@@ -118,6 +122,7 @@ def test_retries_that_are_refused(key, value):
 
 
 def test_all_faults_come_at_once():
+    """J2."""
     found = faults(
         {
             "nam": "x",
@@ -178,6 +183,7 @@ def test_none_of_the_clusters_is_known():
     [("1", 3600), (2, 7200), ("99", 356400), ("0:30", 1800), ("00:5:00", 300), ("0:0:20", 20), ("100:00:00", 360000)],
 )
 def test_walltimes(written, seconds):
+    """J10."""
     assert job(walltime=written).walltime == Walltime(seconds)
 
 
@@ -194,6 +200,7 @@ def test_walltimes(written, seconds):
     ],
 )
 def test_walltimes_that_are_refused(written, message):
+    """J10."""
     assert fault_of(walltime=written) == message
 
 
@@ -215,6 +222,7 @@ def test_a_walltime_reads_back(seconds):
     ],
 )
 def test_cluster_job_types(written, types):
+    """J9."""
     assert job(cluster_job_type=written).types == ("besteffort", *types)
 
 
@@ -235,6 +243,7 @@ def test_cluster_job_types_that_are_refused(written):
     ],
 )
 def test_directories(written, expected):
+    """J8."""
     assert job(exec_directory=written).directory(12) == expected
 
 
@@ -258,6 +267,7 @@ def test_directories_that_are_refused(written):
     ],
 )
 def test_what_does_not_exist_is_refused_with_a_sentence(key, value):
+    """J12, J13."""
     message = fault_of(**{key: value})
     assert "not available in this version" in message or "does not exist here" in message or "later" in message
 
@@ -280,6 +290,7 @@ def test_what_does_not_exist_is_refused_with_a_sentence(key, value):
     ],
 )
 def test_their_defaults_are_accepted(key, value):
+    """J12."""
     assert campaign(**{key: value}) == campaign()
 
 
@@ -307,6 +318,7 @@ def test_values_that_are_refused(key, value):
 
 
 def test_the_clusters_own_setting_wins_and_null_is_none():
+    """J3."""
     raw = {**MINIMAL, "project": "all", "clusters": {"a": {"project": "own"}, "b": {"project": None}}}
     found = parse(raw)[0].clusters
     assert (found["a"].project, found["b"].project) == ("own", "all")

@@ -24,12 +24,14 @@ def parse(raw, **options):
 
 
 def test_params():
+    """J4."""
     assert lines({"PARAMS": ["a 1", 2, 2.5, "", "  x "]}) == ["a 1", "2", "2.5", "", "  x "]
     assert lines({"params": []}) == []
 
 
 @pytest.mark.parametrize(("value", "count"), [(0, 0), (3, 3), ("2", 2)])
 def test_nb_jobs(value, count):
+    """J4."""
     assert lines({"nb_jobs": value, "params": None}) == [str(n) for n in range(count)]
 
 
@@ -82,6 +84,7 @@ def test_files_that_cannot_be_read(tmp_path):
 
 
 def test_sources():
+    """J4."""
     assert faults(lambda: lines({})) == [("params", "no tasks: give params, param_file or nb_jobs")]
     message = "tasks come from one source, not from param_file and nb_jobs"
     assert faults(lambda: lines({"param_file": "x", "nb_jobs": 1})) == [("param_file", message), ("nb_jobs", message)]
@@ -89,6 +92,7 @@ def test_sources():
 
 
 def test_the_server_opens_no_files(tmp_path):
+    """J5."""
     path = tmp_path / "p"
     path.write_text("x\n")
     ((key, message),) = faults(lambda: parse({"param_file": str(path)}))

@@ -41,6 +41,7 @@ def test_comments_change_nothing(value):
     ],
 )
 def test_leniencies(text, value):
+    """J1."""
     assert lenient_json.loads(text)[0] == value
 
 

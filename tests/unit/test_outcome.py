@@ -286,6 +286,7 @@ def test_our_own_marks(mark, why, task, code):
 
 
 def test_every_mark_has_an_end():
+    """E6."""
     assert all(isinstance(decide(ended(BY_ALICE, kill_reason=reason.value)), Verdict) for reason in KillReason)
 
 

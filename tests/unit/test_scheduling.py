@@ -93,6 +93,7 @@ def test_what_others_cannot_use_goes_to_who_can():
 
 
 def test_a_priority_of_one_is_twice_the_share_and_nobody_is_left_out():
+    """K6."""
     heavy, light = Backlog(1, "alice", 100, 0, weight=2.0), Backlog(2, "bob", 100, 0)
     assert {grant.campaign_id: grant.tasks for grant in share([heavy, light], 30)} == {1: 20, 2: 10}
     full = [Backlog(1, "alice", 100, 8, weight=16.0), Backlog(2, "bob", 100, 0, weight=1 / 16)]

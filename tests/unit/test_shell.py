@@ -257,6 +257,7 @@ def test_exec_file_must_be_a_command(command, fault):
 
 
 def test_macros():
+    """J8."""
     assert shell.expand_macros("{HOME}/x ~ {CAMPAIGN_ID}", 7) == "$HOME/x ~ 7"
     assert shell.expand_macros("~/x", 7) == "$HOME/x"
     assert shell.expand_macros("~", 7) == "$HOME"
