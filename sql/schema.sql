@@ -176,6 +176,7 @@ CREATE TABLE tasks (
     line        text NOT NULL                 -- the parameters; the first word is the task's name
 );
 CREATE INDEX tasks_pending ON tasks (campaign_id, priority DESC, id) WHERE state = 'pending';
+CREATE INDEX tasks_delayed ON tasks (campaign_id, not_before) WHERE state = 'pending' AND not_before IS NOT NULL;
 CREATE INDEX tasks_of_campaign ON tasks (campaign_id, id);
 
 -- One request to a cluster: the jobs of one array. `name` is what makes them ours there.
@@ -236,6 +237,8 @@ CREATE INDEX events_of_campaign ON events (campaign_id, id);
 CREATE INDEX events_open_blacklists ON events (cluster_id, campaign_id) WHERE state = 'open' AND code = 'BLACKLIST';
 CREATE INDEX events_open_probes ON events (probe_at) WHERE state = 'open' AND probe_at IS NOT NULL;
 CREATE INDEX events_open_global ON events (id) WHERE state = 'open' AND campaign_id IS NULL;
+CREATE INDEX events_told ON events (cluster_id, alike) WHERE code IN ('DUPLICATE_RUN', 'STRAY_JOB', 'LATE_SUCCESS');
+CREATE INDEX events_passed ON events (date_closed) WHERE code IN ('RESUBMIT', 'RESUBMIT_END', 'OAR_AUTO_RESUBMIT', 'UNKNOWN_STATE');
 CREATE INDEX events_of_parent ON events (parent) WHERE parent IS NOT NULL;
 CREATE INDEX events_untold ON events (id) WHERE notified_at IS NULL OR (state = 'open' AND count > notified_count);
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FIRST_DELAY = 0.5
-LONGEST_DELAY = 60.0
-CALM = 60.0  # seconds of life after which earlier deaths are forgotten
+LONGEST_DELAY = 10.0
+CALM = 20.0  # seconds of life after which earlier deaths are forgotten
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,15 +204,21 @@ def _by_signs(end: Ended, kinds: frozenset[str]) -> Verdict:
         who = next(sign.description for sign in end.signs if sign.kind == "FRAG_JOB_REQUEST")
         return _failed(Outcome.DELETED, "USER_FRAG", f"deleted on the cluster: {who}", "cluster")
     if kinds & EXTERMINATED:
-        return _back(Outcome.SITE, "RESUBMIT", "exterminated by the cluster")
+        return _site(end, "exterminated by the cluster")
     if kinds & NODE_FAULTS:
-        return _back(Outcome.SITE, "RESUBMIT", f"a fault of the cluster: {', '.join(sorted(kinds & NODE_FAULTS))}")
-    if not end.started and end.tries + 1 < MAX_AT_ONCE:
-        delay = min(LONGEST_DELAY, FIRST_DELAY * 2**end.tries)
-        back = _back(Outcome.SITE, "RESUBMIT", "ended by its cluster before it had started", priority=10)
-        return dataclasses.replace(back, counts=True, delay=delay)
+        return _site(end, f"a fault of the cluster: {', '.join(sorted(kinds & NODE_FAULTS))}")
+    if not end.started:
+        return _site(end, "ended by its cluster before it had started")
     seen = ", ".join(sorted(kinds)) or "no event"
     return _failed(Outcome.UNKNOWN, "UNKNOWN_ERROR", f"ended without exit status ({seen})", seen)
+
+
+def _site(end: Ended, message: str) -> Verdict:
+    """A fault of the cluster: tried again, ever later, but not for ever."""
+    if end.tries + 1 >= MAX_AT_ONCE:
+        return _failed(Outcome.SITE, "UNKNOWN_ERROR", f"{message}, {MAX_AT_ONCE} times", "site")
+    delay = min(LONGEST_DELAY, FIRST_DELAY * 2**end.tries)
+    return dataclasses.replace(_back(Outcome.SITE, "RESUBMIT", message, priority=10), counts=True, delay=delay)
 
 
 def _by_exit_status(end: Ended, status: int) -> Verdict:

@@ -36,16 +36,27 @@ class Grant:
 
 
 def share(backlogs: Sequence[Backlog], jobs: int) -> list[Grant]:
-    """Deal `jobs` places out, campaigns in test mode first; the grants come in the order in which they are to be used.
+    """Deal `jobs` places out, one campaign in test mode per user first; the grants come in their order of use.
 
     One place at a time goes to the user with the fewest jobs (for the user's weight) there, and of that user's to the
     one with the fewest; among equals to who was served longest ago. So no campaign with room is passed over twice
     by another of the same user, nor a user by another user, while the other has more jobs there; and with fewer
     places than campaigns they take turns.
     """
-    urgent = _deal([backlog for backlog in backlogs if backlog.urgent], jobs)
+    ahead = _ahead(backlogs)
+    urgent = _deal([backlog for backlog in backlogs if backlog.campaign_id in ahead], jobs)
     left = jobs - sum(grant.tasks for grant in urgent)
-    return urgent + _deal([backlog for backlog in backlogs if not backlog.urgent], left)
+    return urgent + _deal([backlog for backlog in backlogs if backlog.campaign_id not in ahead], left)
+
+
+def _ahead(backlogs: Sequence[Backlog]) -> set[int]:
+    """The campaigns in test mode that go ahead: one of each user at a time; the others take their ordinary turn."""
+    busy = {backlog.user for backlog in backlogs if backlog.urgent and backlog.live}
+    first: dict[str, int] = {}
+    for backlog in sorted(backlogs, key=lambda backlog: (backlog.served, backlog.campaign_id)):
+        if backlog.urgent and backlog.room > 0 and backlog.user not in busy:
+            first.setdefault(backlog.user, backlog.campaign_id)
+    return set(first.values())
 
 
 def _deal(backlogs: Sequence[Backlog], jobs: int) -> list[Grant]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import posixpath
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,11 +19,12 @@ from cigri.daemons.sites import Site, is_ours, signs
 from cigri.db import clusters, events, jobs
 from cigri.db.engine import notify
 from cigri.db.jobs import End, Followed
-from cigri.errors import ClusterError, NotFound, Refused
+from cigri.errors import BadReply, ClusterError, NoAnswer, NotFound, Refused
 
 log = logging.getLogger(__name__)
 
 RATE_TIME = 20.0  # seconds over which the rate of ends is smoothed
+TAILS_KEPT = 600.0
 DEEP_LOOKS = 20  # jobs looked for one by one in a round
 STATES = {
     RemoteState.WAITING: JobState.REMOTE_WAITING,
@@ -56,8 +58,10 @@ class Follower:
 
     def __init__(self) -> None:
         self._rate = 0.0
-        self._tails: set[tuple[int, str]] = set()
+        self._tails: dict[tuple[int, str], float] = {}  # when the stderr of such a failure was read
         self._policies: dict[int, Policy] = {}
+        self._arrays: dict[int, list[RemoteJob]] = {}  # read in this round
+        self._words: set[str] = set()  # unknown states that were told
 
     def round(self, site: Site, elapsed: float) -> tuple[int, int]:
         """Follow every job once; how many are there, how many ended. A cluster error ends the round.
@@ -70,14 +74,22 @@ class Follower:
         for job in followed:
             by_login[job.login].append(job)
         ended = 0
+        self._arrays.clear()
+        refused: list[Refused] = []
         for login, own in by_login.items():
             try:
                 changes = self._look(site.acting(own[0].campaign_id), login, own)
-            except Refused as error:
+            except (Refused, BadReply, NoAnswer) as error:
                 # About this login alone: the others' jobs are followed all the same.
                 log.warning("%s: jobs of %s cannot be followed: %s", site.name, login, error)
+                if isinstance(error, Refused):
+                    refused.append(error)
+                else:
+                    site.cluster.check_health()  # raises when it is the cluster
                 continue
             ended += self._record(site, changes)
+        if refused and len(refused) == len(by_login) and site.wallet is None:
+            raise refused[0]  # it refuses the grid
         self._note_rate(site, ended, elapsed, busy=bool(followed))
         return len(followed), ended
 
@@ -177,7 +189,9 @@ class Follower:
         """The id of a job that says it replaces this one, for the ends after which a cluster may restart a job."""
         if job.end_seen is None or remote.array_id is None:
             return None
-        for other in site.cluster.array(remote.array_id):
+        if remote.array_id not in self._arrays:
+            self._arrays[remote.array_id] = site.cluster.array(remote.array_id)
+        for other in self._arrays[remote.array_id]:
             if other.resubmit_job_id == remote.id and is_ours(other, job.name, job.id):
                 return other.id
         return None
@@ -247,9 +261,9 @@ class Follower:
     def _tail(self, site: Site, job: Followed, path: str, verdict: Verdict) -> str:
         """The last lines of stderr of the first of many alike failures."""
         kind = (job.campaign_id, verdict.alike)
-        if verdict.outcome is not Outcome.EXIT or kind in self._tails or not path or not site.settings.stderr_tail:
+        if verdict.outcome is not Outcome.EXIT or self._read_lately(kind) or not path or not site.settings.stderr_tail:
             return ""
-        self._tails.add(kind)
+        self._tails[kind] = time.monotonic()
         try:
             reader = site.acting(job.campaign_id).cluster
             return reader.read_file(job.login, path, site.settings.stderr_tail).decode(errors="replace").strip()
@@ -257,10 +271,18 @@ class Follower:
             log.info("%s: stderr of job %d: %s", site.name, job.id, error)
             return ""
 
+    def _read_lately(self, kind: tuple[int, str]) -> bool:
+        """Whether the stderr of such a failure was read in the last minutes: one of many alike is enough."""
+        now = time.monotonic()
+        self._tails = {each: at for each, at in self._tails.items() if now - at < TAILS_KEPT}
+        return kind in self._tails
+
     def _record(self, site: Site, changes: Changes) -> int:
         if not changes:
             return 0
         with site.transaction() as session:
+            # Campaigns before jobs: whoever cancels takes the locks in this order, too.
+            jobs.lock_campaigns(session, [job_id for ids in changes.moves.values() for job_id in ids])
             for (source, target), ids in changes.moves.items():
                 jobs.move(session, ids, source, target)
             jobs.started(session, changes.starts)
@@ -271,7 +293,8 @@ class Follower:
                 jobs.follow_new_id(session, job, remote_id)
                 message = f"{site.name} restarted it by itself as {remote_id}"
                 events.record(session, events.News("OAR_AUTO_RESUBMIT", message, job.campaign_id, site.id, job.id))
-            for word in changes.unknown_words:
+            for word in changes.unknown_words - self._words:
+                self._words.add(word)
                 events.record(session, events.News("UNKNOWN_STATE", f"unknown job state {word!r}", cluster_id=site.id))
             ended = jobs.finish(session, site.id, changes.ends, site.settings.max_failures) if changes.ends else set()
             notify(session, "jobs")

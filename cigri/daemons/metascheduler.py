@@ -36,7 +36,7 @@ class Metascheduler(Daemon):
     def _stage(self) -> None:
         """Open the prologues and epilogues that are due, each with a job for its cluster's runner."""
         with self.transaction() as session:
-            dropped = stages.drop_cancelled(session)
+            dropped = stages.drop_needless(session)
             opened = stages.open_prologues(session) + stages.open_epilogues(session)
             if stages.launch_due(session) or opened or dropped:
                 notify(session, "allowances")

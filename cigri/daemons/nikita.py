@@ -19,7 +19,7 @@ from cigri.daemons.sweeping import sweep
 from cigri.db import clusters, events, grid, kills, strays
 from cigri.db.engine import notify
 from cigri.db.kills import Doomed, KillReason
-from cigri.errors import ClusterError, ConfigError, TokenRefused
+from cigri.errors import ClusterError, ConfigError, NoAnswer, Refused, TokenRefused
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ DELETIONS = 100  # sent to one cluster in one round, so that the others get thei
 OVERDUE_PERIOD = 60.0
 SWEEP_PERIOD = 60.0
 LONG_SWEEP_PERIOD = 3600.0
+SWEEP_RETRY = 5.0
 
 
 class Nikita(Daemon):
@@ -55,9 +56,12 @@ class Nikita(Daemon):
         with self.transaction() as session:
             records = clusters.present(session)
             due = set(kills.clusters_due(session))
+            away = events.away(session)
         self._more = False
         deleted = late = swept = 0
         for record in records:
+            if record.id in away:
+                continue  # the updater sees when it is back
             try:
                 site = self._sites.site(record)
                 deleted += self._kill(site) if record.id in due else 0
@@ -98,6 +102,10 @@ class Nikita(Daemon):
             log.warning("%s: jobs of %s cannot be deleted: %s", site.name, job.login, error)
             refused.add(job.login)
             return False
+        except (Refused, NoAnswer) as error:
+            log.warning("%s: job %d cannot be deleted: %s", site.name, job.remote_id, error)
+            site.cluster.check_health()  # raises when it is the cluster
+            return False
         return True
 
     def _let_run(self, job: Doomed) -> None:
@@ -122,19 +130,22 @@ class Nikita(Daemon):
         with self.transaction() as session:
             soon = strays.expected(session, site.id, self.settings.request_arrival_window)
             at_once = grid.unswept(session, site.id)
-        if not self._turn("sweep", site.id, 0 if at_once else SWEEP_PERIOD if soon else LONG_SWEEP_PERIOD):
+            due = clusters.last_swept(session, site.id) >= (SWEEP_PERIOD if soon else LONG_SWEEP_PERIOD)
+        if not (at_once or due) or not self._turn("sweep", site.id, SWEEP_RETRY):
             return 0
-        found = sweep(site, everybody=at_once)
+        swept = sweep(site, everybody=at_once)
+        if at_once and swept.skipped:
+            log.error("%s: not used again before the jobs of %s can be swept", site.name, ", ".join(swept.skipped))
+            return swept.found
         with self.transaction() as session:
             clusters.note(session, site.id, swept_at=func.now())
-            notify(session, "jobs" if found else "allowances")
-        return found
+            notify(session, "jobs" if swept.found else "allowances")
+        return swept.found
 
     def _turn(self, what: str, which: int, period: float) -> bool:
-        """Whether it is time for this again; asking takes the turn. The first turn comes a period after the start."""
+        """Whether it is time for this again; asking takes the turn."""
         now = time.monotonic()
-        last = self._last.setdefault((what, which), now)
-        if now - last < period:
+        if now - self._last.get((what, which), float("-inf")) < period:
             return False
         self._last[what, which] = now
         return True

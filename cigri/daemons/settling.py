@@ -12,7 +12,7 @@ from cigri.daemons.sites import Site, sighting
 from cigri.db import clusters, events, submissions
 from cigri.db.engine import notify
 from cigri.db.submissions import Adopted, Unsettled
-from cigri.errors import BadReply, ClusterError, Refused, TokenRefused
+from cigri.errors import BadReply, ClusterError, NoAnswer, Refused, TokenRefused
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,11 @@ class Settler:
             try:
                 own = [each for each in waiting if each.login == login]
                 settled += self._login(site.acting(own[0].campaign_id), login, own, slowest)
-            except Refused as error:
+            except (Refused, BadReply, NoAnswer) as error:
                 # Who may not look now settles nothing; the others' submissions are looked up all the same.
                 log.warning("%s: submissions of %s cannot be looked up: %s", site.name, login, error)
+                if not isinstance(error, Refused):
+                    site.cluster.check_health()  # raises when it is the cluster
         return settled
 
     def _login(self, site: Site, login: str, waiting: list[Unsettled], slowest: float) -> int:
@@ -87,9 +89,10 @@ class Settler:
         readings.absent += 1
         if readings.absent < ROUNDS_TO_BE_ABSENT or submission.age < site.settings.rest_queries_timeout + slowest:
             return False
-        if any(job.name == submission.name for job in site.cluster.error_jobs(submission.login)):
-            readings.absent = 0
-            return False
+        if ended := [job for job in site.cluster.error_jobs(submission.login) if job.name == submission.name]:
+            # They came, and ended without ever being in the lists of what lives or ran.
+            adopt(site, submission, _details(site, ended), array_id=min(job.id for job in ended))
+            return True
         with site.transaction() as session:
             worn = submissions.void(session, submission.id, "taken as absent", counted=True)
             if worn:

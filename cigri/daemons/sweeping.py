@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 
 from cigri.clusters.base import RemoteJob
 from cigri.core import names
@@ -12,31 +13,44 @@ from cigri.daemons.settling import LOOK_BACK, complete_listing
 from cigri.daemons.sites import Site, sighting
 from cigri.db import events, grid, strays
 from cigri.db.strays import Stray
-from cigri.errors import ClusterError, TokenRefused
+from cigri.errors import BadReply, ClusterError, NoAnswer, Refused
 
 log = logging.getLogger(__name__)
 
 HISTORY = 86400.0  # seconds: logins that submitted within this time are swept
 
 
-def sweep(site: Site, *, everybody: bool = False) -> int:
-    """Look at all jobs of the grid that the cluster shows; how many were not as they should be.
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found: how many jobs were not as they should be, and whose jobs could not be looked at."""
 
-    `everybody`: those of users who have not submitted lately, too.
+    found: int
+    skipped: tuple[str, ...]
+
+
+def sweep(site: Site, *, everybody: bool = False) -> Swept:
+    """Look at all jobs of the grid that the cluster shows.
+
+    `everybody`: those of users who have not submitted lately, too. Who cannot be looked at does not keep the
+    others from it.
     """
     with site.transaction() as session:
         prefix = names.prefix(grid.grid_id(session))
         logins = strays.logins(session, site.id, None if everybody else HISTORY)
     found = 0
+    skipped = []
     since = site.cluster.clock() - site.settings.request_arrival_window - LOOK_BACK
     for login, campaign_id in logins:
         acting = site.acting(campaign_id)
         try:
             ours = [job for job in complete_listing(acting, login, since) if job.name.startswith(prefix)]
             found += _sweep_login(acting, login, ours)
-        except TokenRefused as error:
+        except (Refused, BadReply, NoAnswer) as error:
             log.warning("%s: jobs of %s cannot be swept: %s", site.name, login, error)
-    return found
+            if not isinstance(error, Refused):
+                site.cluster.check_health()  # raises when it is the cluster
+            skipped.append(login)
+    return Swept(found, tuple(skipped))
 
 
 def _sweep_login(site: Site, login: str, ours: list[RemoteJob]) -> int:

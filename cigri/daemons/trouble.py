@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from cigri.db import events
-from cigri.errors import BadReply, ClusterError, NoAnswer, Unreachable
+from cigri.errors import ClusterError, NoAnswer, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Trouble:
         self._failures += 1
         log.log(logging.WARNING if self._failures <= PATIENCE else logging.DEBUG, "%s: %s", self._name, error)
         code = code_of(error)
-        if self._failures < PATIENCE or code is None:
+        if self._failures < PATIENCE:
             return
         with transaction() as session:
             if not events.is_blacklisted(session, self._cluster_id):
@@ -48,12 +48,11 @@ class Trouble:
         self._failures = 0
 
 
-def code_of(error: ClusterError) -> str | None:
-    """The event for a cluster that failed so; None when it is not the whole cluster that failed."""
+def code_of(error: ClusterError) -> str:
+    """The event for a cluster that failed so."""
     if isinstance(error, Unreachable):
         return "CONNECTION_REFUSED"
     if isinstance(error, NoAnswer):
         return "TIMEOUT"
-    if isinstance(error, BadReply):
-        return "CLUSTER_API_SERVER_ERROR"
-    return None
+    # What was refused to one user alone does not come here.
+    return "CLUSTER_API_SERVER_ERROR"

@@ -23,6 +23,7 @@ from cigri.errors import ClusterError, ConfigError
 
 log = logging.getLogger(__name__)
 
+IDLE_SENSE_PERIOD = 60.0
 SENSE_PERIOD = 10.0  # seconds between two counts of a cluster's resources while it has jobs of ours
 UPKEEP_PERIOD = 3600.0
 TOKENS_PERIOD = 60.0
@@ -49,7 +50,8 @@ class Updater(Daemon):
         with self.transaction() as session:
             records = clusters.present(session)
         said = [done for record in records if record.enabled and (done := self._each(record.id, record.name))]
-        if self._turn("usage", 0, self.settings.grid_usage_update_period):
+        usage = self.settings.grid_usage_update_period
+        if usage and self._turn("usage", 0, usage):
             with self.transaction() as session:
                 upkeep.record_usage(session)
         if self._turn("upkeep", 0, UPKEEP_PERIOD):
@@ -64,14 +66,16 @@ class Updater(Daemon):
                 record = clusters.by_id(session, cluster_id)
                 busy = clusters.wanted(session, cluster_id)
                 due = [event.id for event in events.due_probes(session, cluster_id)]
+                away = cluster_id in events.away(session)
             if record is None:
                 return ""
             site = self._sites.site(record)
             healed = self._heal(site, due) if due else ""
+            if away and not healed:
+                return ""
             if self._turn("tokens", cluster_id, TOKENS_PERIOD):
                 renew_tokens(site)
-            period = SENSE_PERIOD if busy else self.settings.grid_usage_update_period
-            if self._turn("sense", cluster_id, min(period, self.settings.grid_usage_update_period)):
+            if self._turn("sense", cluster_id, SENSE_PERIOD if busy else IDLE_SENSE_PERIOD):
                 self._sense(site)
             return healed
         except (ClusterError, ConfigError) as error:
@@ -95,7 +99,7 @@ class Updater(Daemon):
                 events.put_off(session, due)
             raise
         with site.transaction() as session:
-            closed = repair.fix(session, due, resubmit=False).events
+            closed = repair.fix(session, due, resubmit=False, healed=True).events
             notify(session, "clusters")
         log.info("%s: answers again, %d events closed", site.name, len(closed))
         return f"{site.name} answers again"

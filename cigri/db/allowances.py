@@ -6,13 +6,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Integer, Subquery, delete, func, select, update
+from sqlalchemy import Integer, ScalarSelect, Subquery, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from cigri.core.control import Load
 from cigri.core.scheduling import Backlog, Grant
-from cigri.core.states import LIVE, CampaignState, JobState
+from cigri.core.states import LIVE, CampaignState, JobState, TaskState
 from cigri.db.arrays import rows
 from cigri.db.events import blacklisted
 from cigri.db.stages import ready
@@ -24,6 +24,7 @@ from cigri.db.tables import (
     Cluster,
     ClusterStatus,
     Job,
+    Task,
     UserPriority,
 )
 
@@ -75,7 +76,11 @@ def _loads(session: Session, stress_limit: float) -> dict[int, Load]:
     )
     loads = {}
     for cluster_id, known, live, running, size in session.execute(query):
-        free = None if known.resources_at is None else int(known.resources_free / max(1.0, float(size or 1)))
+        free = (
+            None
+            if known.resources_at is None
+            else int(min(known.resources_free, known.resources_besteffort) / max(1.0, float(size or 1)))
+        )
         loads[cluster_id] = Load(live or 0, running or 0, free, known.jobs_running, known.completion_rate)
     return loads
 
@@ -95,7 +100,7 @@ def _backlogs(session: Session, cluster_ids: Sequence[int]) -> Mapping[int, list
             pair.cluster_id,
             Campaign.id,
             Campaign.grid_user,
-            pending.c.pending,
+            pending.c.pending - _delayed(),
             func.coalesce(jobs.c.live, 0, type_=Integer()),
             pair.max_jobs,
             func.coalesce(func.extract("epoch", Allowance.served_at), 0),
@@ -123,6 +128,14 @@ def _backlogs(session: Session, cluster_ids: Sequence[int]) -> Mapping[int, list
         backlog = Backlog(campaign_id, user, left, live, max_jobs, float(served), urgent, 2.0**priority)
         found[cluster_id].append(backlog)
     return found
+
+
+def _delayed() -> ScalarSelect[int]:
+    """The pending tasks of a campaign (in a query that has Campaign) that are to wait for a while."""
+    query = select(func.count()).where(
+        Task.campaign_id == Campaign.id, Task.state == TaskState.PENDING, Task.not_before > func.now()
+    )
+    return query.correlate(Campaign).scalar_subquery()
 
 
 def _pending() -> Subquery:

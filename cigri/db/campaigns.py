@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from psycopg import Connection as Driver
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import BigInteger, any_, delete, func, insert, literal, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from cigri.core.jdl_settings import ClusterJob
@@ -112,12 +113,13 @@ def create(
 
 def add_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: int) -> None:
     """Add tasks to a campaign; one that had terminated runs again. Raises WrongState for a cancelled one."""
+    # Before the lock is taken: a million lines would hold up every runner that has the campaign's jobs.
+    _copy_tasks(session, campaign_id, lines, total)
     campaign = lock(session, campaign_id)
     if campaign.state is CampaignState.CANCELLED:
         raise WrongState(campaign_id, campaign.state, "added to")
     if campaign.purged_at is not None:
         raise NotClean(f"Campaign {campaign_id} was purged: submit a new one")
-    _copy_tasks(session, campaign_id, lines, total)
     campaign.total_tasks += total
     if total:
         reopen(session, campaign)
@@ -206,9 +208,10 @@ def cancel(session: Session, campaign_id: int) -> int:
 def cancel_pending(session: Session, campaign_id: int) -> int:
     """Cancel pending tasks of a cancelled campaign, CANCELLED_AT_ONCE at most; how many."""
     some = select(Task.id).where(Task.campaign_id == campaign_id, Task.state == TaskState.PENDING)
+    ids = literal(session.scalars(some.limit(CANCELLED_AT_ONCE)).all(), ARRAY(BigInteger()))
     change = (
         update(Task)
-        .where(Task.id.in_(some.limit(CANCELLED_AT_ONCE)))
+        .where(Task.id == any_(ids), Task.state == TaskState.PENDING)
         .values(state=TaskState.CANCELLED)
         .returning(Task.id)
         .execution_options(synchronize_session=False)
@@ -250,8 +253,9 @@ def clear(session: Session) -> bool:
 def _drop_tasks(session: Session, campaign_id: int) -> int:
     some = select(Task.id).where(Task.campaign_id == campaign_id).order_by(Task.id).limit(CANCELLED_AT_ONCE)
     tasks = session.scalars(some).all()
+    ids = literal(tasks, ARRAY(BigInteger()))
     for table, key in ((Job, Job.task_id), (Task, Task.id)):
-        session.execute(delete(table).where(key.in_(tasks)).execution_options(synchronize_session=False))
+        session.execute(delete(table).where(key == any_(ids)).execution_options(synchronize_session=False))
     return len(tasks)
 
 

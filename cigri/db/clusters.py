@@ -78,7 +78,7 @@ def declare(session: Session, name: str, **fields: object) -> Cluster:
 def locked(session: Session, name: str) -> Cluster | None:
     """The cluster of this name, kept from other changes and from new jobs until the transaction ends."""
     query = select(Cluster).where(Cluster.removed_at.is_(None), Cluster.name == name)
-    return session.scalar(query.with_for_update())
+    return session.scalar(query.with_for_update(key_share=True))
 
 
 def change(session: Session, cluster: Cluster, **fields: object) -> None:
@@ -149,3 +149,10 @@ def running_jobs(cluster_id: int) -> ScalarSelect[int]:
 def stress_limit(session: Session, cluster_id: int) -> float | None:
     """The cluster's own limit of stress, if it has one."""
     return session.scalar(select(Cluster.stress_factor).where(Cluster.id == cluster_id))
+
+
+def last_swept(session: Session, cluster_id: int) -> float:
+    """Seconds since the cluster was swept last; infinite if it never was."""
+    age = func.extract("epoch", func.now() - ClusterStatus.swept_at)
+    seconds = session.scalar(select(age).where(ClusterStatus.cluster_id == cluster_id))
+    return float("inf") if seconds is None else float(seconds)

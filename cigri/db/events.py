@@ -147,6 +147,14 @@ def is_blacklisted(session: Session, cluster_id: int) -> bool:
     return bool(session.scalar(select(blacklisted(cluster_id))))
 
 
+def away(session: Session) -> set[int]:
+    """The clusters that are blacklisted as a whole until they answer again."""
+    query = select(Event.cluster_id).where(
+        Event.class_ == Scope.CLUSTER.value, Event.state == EventState.OPEN, Event.probe_at.is_not(None)
+    )
+    return {cluster_id for cluster_id in session.scalars(query) if cluster_id is not None}
+
+
 def due_probes(session: Session, cluster_id: int) -> list[Event]:
     """Open events of the cluster whose healing is to be looked at now."""
     query = select(Event).where(

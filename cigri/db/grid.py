@@ -7,7 +7,12 @@ from sqlalchemy.orm import Session
 
 from cigri.db.tables import ClusterStatus, Grid
 
-_CONTROL = text("SELECT s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c")
+# The timeline that is written now: the control file has the new one only after a checkpoint.
+_CONTROL = text(
+    "SELECT system_identifier,"
+    " CAST(CAST('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) AS bit(32)) AS integer) AS timeline_id"
+    " FROM pg_control_system()"
+)
 
 
 def grid_id(session: Session) -> str:

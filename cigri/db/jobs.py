@@ -180,7 +180,7 @@ def finish(session: Session, cluster_id: int, ends: Sequence[End], max_failures:
     `max_failures`: how many tasks may fail there, for campaigns that do not say.
     """
     by_id = {end.job_id: end for end in ends}
-    campaigns = _lock_campaigns(session, by_id)
+    campaigns = lock_campaigns(session, by_id)
     live = _lock_live(session, by_id)
     for job in live:
         if job.kind is not JobKind.TASK:
@@ -196,7 +196,7 @@ def finish(session: Session, cluster_id: int, ends: Sequence[End], max_failures:
     return {job.id for job in live}
 
 
-def _lock_campaigns(session: Session, job_ids: Iterable[int]) -> dict[int, CampaignState]:
+def lock_campaigns(session: Session, job_ids: Iterable[int]) -> dict[int, CampaignState]:
     """The campaigns of these jobs, locked against cancelling until the transaction ends."""
     ids = select(Job.campaign_id).where(Job.id.in_(job_ids)).distinct()
     query = (
@@ -384,7 +384,7 @@ def give_back(session: Session, submission_id: int, *, counted: bool) -> list[in
     submission, for strays that turn up later.
     """
     lost = select(Job.id).where(Job.submission_id == submission_id, Job.state == JobState.LAUNCHING)
-    campaigns = _lock_campaigns(session, session.scalars(lost).all())
+    campaigns = lock_campaigns(session, session.scalars(lost).all())
     ours = session.scalars(lost.where(Job.kind != JobKind.TASK)).all()
     stages.ended(session, [(job_id, StageState.DUE) for job_id in ours])
     gone = (

@@ -6,7 +6,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, case, func, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from cigri.core.states import FOLLOWED, LIVE, JobKind, JobState
@@ -40,7 +40,7 @@ def _mark(session: Session, *which: ColumnElement[bool], reason: KillReason) -> 
     # A job that is still being sent is marked too, and deleted once it is settled.
     change = (
         update(Job)
-        .where(*which, Job.state.in_(LIVE), Job.kill_at.is_(None))
+        .where(*which, Job.state.in_(LIVE), _free(reason))
         .values(kill_reason=reason.value, kill_at=func.now(), kill_next=func.now())
         .returning(Job.id)
         .execution_options(synchronize_session=False)
@@ -49,6 +49,13 @@ def _mark(session: Session, *which: ColumnElement[bool], reason: KillReason) -> 
     if marked:
         notify(session, "kills")
     return marked
+
+
+def _free(reason: KillReason) -> ColumnElement[bool]:
+    """A mark stays what it is, but for one that would be taken back if the job started."""
+    if reason is KillReason.QUEUED:
+        return Job.kill_at.is_(None)
+    return or_(Job.kill_at.is_(None), Job.kill_reason == KillReason.QUEUED.value)
 
 
 def put_off(session: Session, job_ids: Sequence[int], first_delay: float, longest: float = 600.0) -> None:
@@ -109,10 +116,10 @@ def clusters_due(session: Session) -> list[int]:
 
 
 def unmark(session: Session, job_ids: Sequence[int]) -> None:
-    """Take the marks back."""
+    """Take the marks of jobs that had waited too long back."""
     session.execute(
         update(Job)
-        .where(Job.id.in_(job_ids))
+        .where(Job.id.in_(job_ids), Job.kill_reason == KillReason.QUEUED.value)
         .values(kill_reason=None, kill_at=None, kill_next=None, kill_tries=0)
         .execution_options(synchronize_session=False)
     )

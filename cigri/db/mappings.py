@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from cigri.core.states import EventState
 from cigri.core.tokens import Claims
-from cigri.db import events
+from cigri.db import repair
 from cigri.db.engine import notify
 from cigri.db.tables import Campaign, Cluster, Event, UserMapping
 
@@ -148,7 +148,7 @@ def _reopen(session: Session, grid_login: str, cluster_id: int) -> int:
             Event.code.in_(TOKEN_TROUBLE),
         )
     )
-    closed = events.close(session, session.scalars(query).all())
+    closed = repair.fix(session, session.scalars(query).all(), resubmit=False, healed=True).events
     notify(session, "clusters")
     return len(closed)
 

@@ -105,7 +105,8 @@ def _missing(connection: psycopg.Connection, folder: Path) -> list[Step]:
 def _name_grid(connection: psycopg.Connection, first_campaign: int | None) -> None:
     connection.execute(
         "INSERT INTO grid (id, system_identifier, timeline)"
-        " SELECT %s, s.system_identifier, c.timeline_id FROM pg_control_system() s, pg_control_checkpoint() c",
+        " SELECT %s, system_identifier, ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer"
+        " FROM pg_control_system()",
         (secrets.token_hex(4),),
     )
     if first_campaign is not None:

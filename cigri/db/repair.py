@@ -9,7 +9,7 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.orm import Session
 
 from cigri.core.events import BLACKLIST
-from cigri.core.states import CampaignState, EventState, JobKind, TaskState
+from cigri.core.states import UNFINISHED, CampaignState, EventState, JobKind, TaskState
 from cigri.db import campaigns, events, stages
 from cigri.db.engine import notify
 from cigri.db.tables import CampaignCluster, Event, Job, Task
@@ -25,23 +25,24 @@ class Fixed:
     tasks: int
 
 
-def fix(session: Session, event_ids: Sequence[int], *, resubmit: bool) -> Fixed:
+def fix(session: Session, event_ids: Sequence[int], *, resubmit: bool, healed: bool = False) -> Fixed:
     """Close these events and the blacklists they caused.
 
-    Failed prologues are tried again. With `resubmit` so are failed epilogues, and the tasks that these events set
-    aside; a campaign that had terminated runs again. Tasks of cancelled campaigns stay where they are.
+    Failed prologues of campaigns that have not terminated are tried again. With `resubmit` so are all failed
+    prologues and epilogues, and the tasks that these events set aside; a campaign that had terminated runs again.
+    Tasks of cancelled campaigns stay where they are. `healed`: the cause went away by itself, so that what could
+    not be sent is sent.
     """
     query = select(Event.campaign_id).where(Event.id.in_(event_ids), Event.campaign_id.is_not(None)).distinct()
     # In order, and before anything else: whoever claims, ends or cancels takes the same lock first.
-    open_campaigns = []
-    for campaign_id in sorted(key for key in session.scalars(query) if key is not None):
-        campaign = campaigns.lock(session, campaign_id)
-        if campaign.state is not CampaignState.CANCELLED:
-            open_campaigns.append(campaign)
+    locked = [campaigns.lock(session, key) for key in sorted(key for key in session.scalars(query) if key is not None)]
+    open_campaigns = [campaign for campaign in locked if campaign.state is not CampaignState.CANCELLED]
     closed = events.close(session, event_ids)
     _forgive_failures(session, closed)
-    kinds = (JobKind.PROLOGUE, JobKind.EPILOGUE) if resubmit else (JobKind.PROLOGUE,)
-    again = set(stages.retry(session, event_ids, *kinds))
+    whole = resubmit or healed
+    kinds = (JobKind.PROLOGUE, JobKind.EPILOGUE) if whole else (JobKind.PROLOGUE,)
+    living = [campaign.id for campaign in locked if whole or campaign.state in UNFINISHED]
+    again = set(stages.retry(session, event_ids, living, *kinds))
     tasks = _put_back(session, event_ids, [campaign.id for campaign in open_campaigns]) if resubmit else {}
     for campaign in open_campaigns:
         if tasks.get(campaign.id) or campaign.id in again:

@@ -65,11 +65,16 @@ def open_prologues(session: Session) -> int:
 def open_epilogues(session: Session) -> int:
     """An epilogue is due where something was begun and nothing is left to do, nor will be in this round."""
     opened = 0
-    owing = select(CampaignCluster.campaign_id).where(CampaignCluster.owes_epilogue).distinct()
+    owing = (
+        select(CampaignCluster.campaign_id)
+        .join(Cluster, Cluster.id == CampaignCluster.cluster_id)
+        .where(CampaignCluster.owes_epilogue, Cluster.removed_at.is_(None))
+    )
     ended = or_(Campaign.state == CampaignState.CANCELLED, _nothing_left())
-    for campaign_id in session.scalars(select(Campaign.id).where(Campaign.id.in_(owing), ended)).all():
+    candidates = select(Campaign.id).where(Campaign.id.in_(owing), ended).order_by(Campaign.id)
+    for campaign_id in session.scalars(candidates).all():
         # Under the campaign's lock nobody claims: what is seen idle stays so.
-        session.execute(select(Campaign.id).where(Campaign.id == campaign_id).with_for_update())
+        session.execute(select(Campaign.id).where(Campaign.id == campaign_id).with_for_update(key_share=True))
         live = select(Job.id).where(
             Job.campaign_id == CampaignCluster.campaign_id,
             Job.cluster_id == CampaignCluster.cluster_id,
@@ -78,7 +83,9 @@ def open_epilogues(session: Session) -> int:
         wanted = (
             select(Campaign.id, CampaignCluster.cluster_id, literal(JobKind.EPILOGUE, Stage.kind.type), Campaign.round)
             .join(CampaignCluster, CampaignCluster.campaign_id == Campaign.id)
-            .where(Campaign.id == campaign_id, CampaignCluster.owes_epilogue, ended, ~live.exists())
+            .join(Cluster, Cluster.id == CampaignCluster.cluster_id)
+            .where(Campaign.id == campaign_id, CampaignCluster.owes_epilogue, Cluster.removed_at.is_(None))
+            .where(ended, ~live.exists())
         )
         opened += _open(session, wanted)
     return opened
@@ -99,7 +106,7 @@ def _open(session: Session, wanted: Any) -> int:
 
 def launch_due(session: Session) -> int:
     """A job for each stage that is due and may run; how many."""
-    may_run = or_(
+    may_be_launched = or_(
         and_(
             Stage.kind == JobKind.PROLOGUE,
             Campaign.state == CampaignState.IN_TREATMENT,
@@ -115,7 +122,7 @@ def launch_due(session: Session) -> int:
         select(Stage.kind, Stage.campaign_id, Stage.cluster_id, Stage.round)
         .join(Campaign, Campaign.id == Stage.campaign_id)
         .join(Cluster, Cluster.id == Stage.cluster_id)
-        .where(Stage.state == StageState.DUE, Cluster.enabled, Cluster.removed_at.is_(None), may_run)
+        .where(Stage.state == StageState.DUE, Cluster.enabled, Cluster.removed_at.is_(None), may_be_launched)
         .with_for_update(of=Stage)
     )
     launched = 0
@@ -131,11 +138,23 @@ def launch_due(session: Session) -> int:
     return launched
 
 
-def drop_cancelled(session: Session) -> int:
-    """End the jobs that were to be launched and are marked since: nothing of them is on a cluster."""
+def may_run() -> ColumnElement[bool]:
+    """Whether the job of a stage may be sent now, in a query that has Job and its Campaign."""
+    epilogue = and_(Job.kind == JobKind.EPILOGUE, Campaign.state == CampaignState.CANCELLED)
+    return and_(
+        or_(Campaign.state == CampaignState.IN_TREATMENT, epilogue),
+        or_(Job.kind == JobKind.EPILOGUE, ~blacklisted(Job.cluster_id, Job.campaign_id)),
+        ~blacklisted(Job.cluster_id),
+    )
+
+
+def drop_needless(session: Session) -> int:
+    """End the jobs that were to be launched, and are marked since or are prologues of no task that is left."""
+    left = select(func.sum(CampaignCount.pending)).where(CampaignCount.campaign_id == Job.campaign_id).scalar_subquery()
+    needless = and_(Job.kind == JobKind.PROLOGUE, func.coalesce(left, 0) == 0)
     change = (
         update(Job)
-        .where(Job.state == JobState.TO_LAUNCH, Job.kill_at.is_not(None))
+        .where(Job.state == JobState.TO_LAUNCH, or_(Job.kill_at.is_not(None), needless))
         .values(state=JobState.EVENT, outcome=Outcome.CANCELLED.value, ended_at=func.now())
         .returning(Job.id)
         .execution_options(**_NO_SYNC)
@@ -200,12 +219,13 @@ def _forgive(session: Session, campaign_id: int, cluster_id: int) -> None:
     )
 
 
-def retry(session: Session, event_ids: Iterable[int], *kinds: JobKind) -> Sequence[int]:
-    """Make the stages due again whose failure these events tell; their campaigns."""
+def retry(session: Session, event_ids: Iterable[int], campaign_ids: Sequence[int], *kinds: JobKind) -> Sequence[int]:
+    """Make the stages of these campaigns due again whose failure these events tell; their campaigns."""
     told = select(Job.id).where(Job.event_id.in_(list(event_ids)))
     change = (
         update(Stage)
         .where(Stage.job_id.in_(told), Stage.state == StageState.FAILED, Stage.kind.in_(kinds))
+        .where(Stage.campaign_id.in_(campaign_ids))
         .values(state=StageState.DUE)
         .returning(Stage.campaign_id)
         .execution_options(**_NO_SYNC)
@@ -215,7 +235,19 @@ def retry(session: Session, event_ids: Iterable[int], *kinds: JobKind) -> Sequen
 
 def unfinished() -> ColumnElement[bool]:
     """Whether a campaign (in a query that has Campaign) still has a stage to run, or owes an epilogue."""
-    stage = select(Stage.state).where(Stage.campaign_id == Campaign.id, Stage.state.in_(_OPEN))
+    # A prologue that waits for a cluster does not hold up a campaign that others have completed.
+    stage = (
+        select(Stage.state)
+        .join(Cluster, Cluster.id == Stage.cluster_id)
+        .where(
+            Stage.campaign_id == Campaign.id,
+            Cluster.removed_at.is_(None),
+            or_(
+                Stage.state == StageState.ACTIVE,
+                and_(Stage.state == StageState.DUE, Stage.kind == JobKind.EPILOGUE),
+            ),
+        )
+    )
     owing = (
         select(CampaignCluster.cluster_id)
         .join(Cluster, Cluster.id == CampaignCluster.cluster_id)

@@ -85,7 +85,7 @@ def claim(
             ~events.blacklisted(cluster_id, campaign_id),
             stages.ready(),
         )
-        .with_for_update(read=True, of=Campaign)
+        .with_for_update(read=True, of=Campaign, skip_locked=True)
     ).one_or_none()
     if campaign is None:
         return None
@@ -107,7 +107,7 @@ def claim_stage(
     query = (
         select(Job.kind, Job.campaign_id, Campaign.grid_user, Campaign.jdl)
         .join(Campaign, Campaign.id == Job.campaign_id)
-        .where(Job.id == job_id, Job.state == JobState.TO_LAUNCH, Job.kill_at.is_(None))
+        .where(Job.id == job_id, Job.state == JobState.TO_LAUNCH, Job.kill_at.is_(None), stages.may_run())
         .with_for_update(of=Job)
     )
     job = session.execute(query).one_or_none()
@@ -168,7 +168,10 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
     tasks = dict(session.execute(query).all())
     if tasks:
         session.execute(
-            update(Task).where(Task.id.in_(tasks)).values(state=TaskState.ACTIVE).execution_options(**_NO_SYNC)
+            update(Task)
+            .where(Task.id.in_(tasks))
+            .values(state=TaskState.ACTIVE, not_before=None)
+            .execution_options(**_NO_SYNC)
         )
     session.execute(
         update(Allowance)

@@ -8,9 +8,10 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from cigri.core.states import JobState
-from cigri.db.tables import Cluster, ClusterStatus, GridUsage, IdempotencyKey, Job
+from cigri.db.tables import Cluster, ClusterStatus, Event, GridUsage, IdempotencyKey, Job
 
 KEYS_KEPT = timedelta(days=7)
+PASSED_KEPT = timedelta(days=30)
 
 
 def record_usage(session: Session) -> None:
@@ -34,5 +35,7 @@ def record_usage(session: Session) -> None:
 
 
 def forget_old(session: Session) -> None:
-    """Drop idempotency keys that no client will send again."""
+    """Drop idempotency keys that no client will send again, and the many small events that nobody asks for."""
+    passed = ("RESUBMIT", "RESUBMIT_END", "OAR_AUTO_RESUBMIT", "UNKNOWN_STATE")
+    session.execute(delete(Event).where(Event.code.in_(passed), Event.date_closed < func.now() - PASSED_KEPT))
     session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < func.now() - KEYS_KEPT))

@@ -134,7 +134,7 @@ class Grid:
             with self.nikita.transaction() as session:
                 record = clusters.by_name(session, "mini")
                 assert record is not None
-            return sweep(sites.site(record))
+            return sweep(sites.site(record)).found
         finally:
             sites.close()
 

@@ -52,10 +52,18 @@ def test_what_is_due_is_told_with_the_name_that_makes_it_ours(books, cluster, th
 
 
 def test_the_first_mark_stays(books, cluster, there):
-    mark(books, there[:1], KillReason.QUEUED)
+    mark(books, there[:1], KillReason.USER)
     before = books.job(there[0]).kill_at
-    assert mark(books, there[:2], KillReason.USER) == {there[1]}
-    assert (books.job(there[0]).kill_reason, books.job(there[0]).kill_at) == ("queued", before)
+    assert mark(books, there[:2], KillReason.CANCELLED) == {there[1]}
+    assert (books.job(there[0]).kill_reason, books.job(there[0]).kill_at) == ("user", before)
+
+
+def test_a_mark_that_would_be_taken_back_gives_way_to_one_that_stays(books, cluster, there):
+    mark(books, there, KillReason.QUEUED)
+    assert mark(books, there[:1], KillReason.CANCELLED) == {there[0]}
+    with books.transaction() as session:
+        kills.unmark(session, there)
+    assert [books.job(job_id).kill_reason for job_id in there[:2]] == ["cancelled", None]
 
 
 def test_what_has_ended_is_not_marked(books, cluster, there):
@@ -122,7 +130,7 @@ def test_the_most_urgent_first(books, cluster, there):
 
 
 def test_marks_can_be_taken_back(books, cluster, there):
-    mark(books, there)
+    mark(books, there, KillReason.QUEUED)
     with books.transaction() as session:
         kills.unmark(session, there[:2])
     assert due(books, cluster) == there[2:] and books.job(there[0]).kill_reason is None
