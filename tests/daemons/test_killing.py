@@ -100,7 +100,8 @@ def test_a_deletion_that_does_nothing_is_asked_for_again(grid, kind: str) -> Non
     cancel(grid, campaign)
     grid.until(lambda: clean(grid))
     assert grid.live() == []
-    assert max(job.kill_tries for job in grid.rows(Job)) >= 2
+    # Of garbage nobody knows what it answers: the deletion may have been done.
+    assert max(job.kill_tries for job in grid.rows(Job)) >= (1 if kind == "garbage" else 2)
     grid.balanced()
 
 

@@ -75,14 +75,16 @@ class Users:
 
 
 @pytest.fixture
-def grid(grid: Any, tmp_path: Path) -> Any:
+def grid(grid: Any, tmp_path: Path) -> Iterator[Any]:
     key_file = str(tmp_path / "token.key")
     vault.create_key_file(key_file)
     grid.settings = dataclasses.replace(grid.settings, token_key_file=key_file)
     with transaction(grid.engine) as session:
         session.execute(update(Cluster).values(api_auth_type="jwt"))
     grid.users = Users(grid.engine, key_file)
-    return grid
+    yield grid
+    if hasattr(grid, "sites"):
+        grid.sites.close()
 
 
 def site(grid: Any) -> Site:

@@ -50,7 +50,15 @@ def test_loads(books, cluster):
         session.execute(
             text("UPDATE jobs SET state = 'running', resources_used = 2 WHERE id = ANY(:ids)"), {"ids": there[:3]}
         )
-    note(books, cluster, resources_free=9, resources_besteffort=12, resources_at=text("now()"), jobs_running=1, completion_rate=0.5)
+    note(
+        books,
+        cluster,
+        resources_free=9,
+        resources_besteffort=12,
+        resources_at=text("now()"),
+        jobs_running=1,
+        completion_rate=0.5,
+    )
     assert look(books)[cluster].load == Load(live=4, running=3, free=4, running_then=1, rate=0.5)
 
 
