@@ -122,6 +122,16 @@ def test_alike_failures_are_one_event_with_a_count(books, cluster, campaign):
     assert books.events("EXIT_ERROR")[0].last_job_id == there[3]
 
 
+def test_ten_thousand_alike_failures_are_one_open_event(books, cluster):
+    campaign = books.campaign([cluster], 10_000)
+    there = books.submit(cluster, campaign, 10_000)
+    for start in range(0, len(there), 500):
+        books.finish(cluster, dict.fromkeys(there[start : start + 500], books.failed))
+    (event,) = books.events("EXIT_ERROR")
+    assert (event.count, event.job_id, event.last_job_id) == (10_000, there[0], there[-1])
+    assert len(books.events("BLACKLIST")) == 1
+
+
 def test_the_bag_of_a_cancelled_campaign_is_closed(books, cluster, campaign, there):
     assert cancel(books, campaign) == 4
     verdicts = dict(zip(there, (books.preempted, books.cancelled, books.success, books.failed), strict=True))
