@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-JOBS ?= 2
+JOBS ?= 3
 
 # Where `make install` puts things. DESTDIR is for packages: nothing outside of it is touched.
 PREFIX ?= /usr/local

@@ -68,7 +68,7 @@ def test_a_second_server_takes_the_socket_over_and_the_first_ends_quickly_and_cl
         second, _ = serve()
         code, seconds, words = end(first)
     assert code == 0 and seconds < 4 and "Traceback" not in words
-    assert Client(ClientSettings(api_socket=path)).get("/campaigns")["items"] == []
+    assert "items" in Client(ClientSettings(api_socket=path)).get("/campaigns")
     assert end(second)[0] == 0 and not os.path.exists(path)
 
 

@@ -129,7 +129,7 @@ def test_the_demonstration(folder: Path) -> None:
     assert list(folder.glob("cigri-demo-*")) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT])
 def test_an_interrupted_demonstration_leaves_nothing(folder: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "cigri.local.command", "demo"],
