@@ -30,7 +30,7 @@ class Server:
             connection, _ = self._listening.accept()
             with connection:
                 data = b""
-                while not (data.endswith(b"0\r\n\r\n") or (b"chunked" not in data and b"\r\n\r\n" in data)):
+                while not (data.endswith(b"\r\n0\r\n\r\n") or (b"chunked" not in data and b"\r\n\r\n" in data)):
                     data += connection.recv(65536)
                 self.requests.append(data)
                 if answer is not None:
