@@ -314,6 +314,46 @@ def test_a_resubmitted_job_gets_a_new_id_and_keeps_its_array(client: Client) -> 
     assert [job["id"] for job in client.get("/jobs", array=number)["items"]] == [number, new]
 
 
+def fault(client: Client, kind: str, **more: object) -> None:
+    client.post("/minioar/faults", {"faults": [{"on": "POST /jobs", "kind": kind, "count": 1, **more}]})
+
+
+def named(client: Client, name: str) -> list[Json]:
+    return [job for job in client.get("/jobs")["items"] if job["name"] == name]
+
+
+def test_requests_come_late_or_twice_or_with_a_token_that_has_expired(client: Client) -> None:
+    body = {"command": "exec sleep 300", "directory": str(client.home)}
+    fault(client, "late", seconds=0.5)
+    with pytest.raises(requests.ConnectionError):
+        client.ask("POST", "/jobs", body | {"name": "late"})
+    assert processes.until(lambda: len(named(client, "late")) == 1, 10)
+    fault(client, "twice")
+    assert client.ask("POST", "/jobs", body | {"name": "twice"}).status_code == 500
+    assert len(named(client, "twice")) == 2
+    fault(client, "unauthorized")
+    assert client.ask("POST", "/jobs", body).status_code == 401
+    fault(client, "slow_reply", seconds=0.5)
+    began = time.monotonic()
+    client.submit("true", name="slow")
+    assert time.monotonic() - began >= 0.5
+
+
+def test_jobs_vanish_and_ids_jump(client: Client) -> None:
+    listed = {job["id"] for job in client.get("/jobs")["items"]}
+    first, second = client.submit("exec sleep 300"), client.submit("exec sleep 300")
+    client.post("/minioar/hide", {"job_ids": [first], "seconds": 60})
+    client.post("/minioar/hide", {"job_ids": [second], "seconds": 60, "wholly": True})
+    assert {job["id"] for job in client.get("/jobs")["items"]} == listed
+    assert client.job(first)["id"] == first
+    assert client.ask("GET", f"/jobs/{second}").status_code == 500
+    client.post("/minioar/hide", {"job_ids": [first, second], "seconds": 0, "wholly": True})
+    assert {job["id"] for job in client.get("/jobs")["items"]} == listed | {first, second}
+    assert client.job(second)["id"] == second
+    client.post("/minioar/jump", {"by": 1000})
+    assert client.submit("true") == second + 1001
+
+
 def test_media(client: Client) -> None:
     file = client.home / "lines.txt"
     file.write_text("".join(f"{n}\n" for n in range(100)))

@@ -60,7 +60,8 @@ class Engine:
         self.held: dict[int, LiveJob] = {}  # in Hold
         self.doomed: dict[int, LiveJob] = {}  # to be ended
         self.busy: dict[int, int] = {}  # resource -> job
-        self.hidden: dict[int, float] = {}  # resubmitted, and not yet in any list (until, monotonic)
+        self.hidden: dict[int, float] = {}  # for now in no list (until, monotonic)
+        self.denied: dict[int, float] = {}  # for now not shown at all (until, monotonic)
         self.orders: list[Order] = []
         self.journal = folder / JOURNAL
         self.read_to = int(store.fact("journal", "0"))
@@ -170,11 +171,23 @@ class Engine:
             resource.state = state
         return [resource.id for resource in changed]
 
+    def hide(self, jobs: Iterable[int], seconds: float, *, wholly: bool) -> None:
+        """Leave these jobs out of all lists for so long; `wholly`: do not know them at all."""
+        until = dict.fromkeys(jobs, time.monotonic() + seconds)
+        self.hidden |= until
+        self.denied |= until if wholly else {}
+
     def unlisted(self) -> list[int]:
-        """Jobs that no list shows yet."""
+        """Jobs that no list shows now."""
         now = time.monotonic()
         self.hidden = {job: until for job, until in self.hidden.items() if until > now}
         return list(self.hidden)
+
+    def unknown(self) -> set[int]:
+        """Jobs that are denied now."""
+        now = time.monotonic()
+        self.denied = {job: until for job, until in self.denied.items() if until > now}
+        return set(self.denied)
 
     # What the keeper tells
 

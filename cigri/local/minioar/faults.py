@@ -6,7 +6,11 @@ A rule is {"on": "POST /jobs" | "GET" | "*", "kind": ..., "when": "before" | "af
     close         the connection is closed without an answer
     reset         the connection is reset without an answer
     no_answer     nothing comes for `seconds` (3600), then the connection is closed
-    delay         the answer comes `seconds` (1) late
+    delay         the request is taken `seconds` (1) after it came
+    slow_reply    the request is taken at once, and the answer comes `seconds` (1) later
+    late          nothing is answered, and the request is taken `seconds` (60) after it came, whoever still waits
+    unauthorized  401, as for a token that has expired
+    twice         the work is done twice, and 500 answered
     error_before  500, and nothing was done
     error_after   500, and it was done
     truncate      the answer is cut in the middle of its body
@@ -27,6 +31,7 @@ KINDS = frozenset(
     {
         *("close", "reset", "no_answer", "delay", "error_before", "error_after"),
         *("truncate", "garbage", "empty", "half_array", "hold_corpse", "wedged"),
+        *("slow_reply", "late", "unauthorized", "twice"),
     }
 )
 

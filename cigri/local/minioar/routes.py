@@ -75,6 +75,12 @@ def failure() -> Reply:
     return Reply(500, b"Internal Server Error", "text/plain; charset=utf-8")
 
 
+def unauthorized() -> Reply:
+    """OAR3's answer to who brings a bad token."""
+    detail = {"detail": "Could not validate credentials !!! "}
+    return as_json(detail, 401, **{"www-authenticate": "Bearer"})
+
+
 def _number(word: str, place: list[object]) -> int:
     try:
         return int(word)
@@ -143,6 +149,8 @@ class Routes:
             ("POST", r"/minioar/stress", self.set_stress),
             ("POST", r"/minioar/suspend_nodes", self.suspend_nodes),
             ("POST", r"/minioar/resubmit", self.resubmit),
+            ("POST", r"/minioar/hide", self.hide),
+            ("POST", r"/minioar/jump", self.jump),
         ]
         self.patterns = [(method, re.compile(pattern), route) for method, pattern, route in patterns]
 
@@ -188,7 +196,7 @@ class Routes:
 
     def _row(self, word: str) -> sqlite3.Row:
         row = self.engine.store.row(_number(word, ["path", "job_id"]))
-        if row is None:
+        if row is None or row["id"] in self.engine.unknown():
             raise Refusal(500)
         return row
 
@@ -440,3 +448,18 @@ class Routes:
         orders = self._orders(asked)
         row = self._row(str(orders.get("job_id", "")))
         return as_json({"id": self.engine.resubmit(row, float(str(orders.get("hidden_seconds", 0))))})
+
+    def hide(self, asked: Request) -> Reply:
+        orders = self._orders(asked)
+        wanted, seconds = orders.get("job_ids", []), float(str(orders.get("seconds", 1)))
+        if not isinstance(wanted, list):
+            raise Refusal(422, "job_ids: a list is wanted")
+        numbers = [_number(str(number), ["body", "job_ids"]) for number in wanted]
+        self.engine.hide(numbers, seconds, wholly=bool(orders.get("wholly")))
+        return as_json({"hidden": numbers})
+
+    def jump(self, asked: Request) -> Reply:
+        by = _number(str(self._orders(asked).get("by", 1000)), ["body", "by"])
+        self.engine.store.skip_ids(by)
+        self.engine.store.commit()
+        return as_json({"by": by})

@@ -120,6 +120,11 @@ class Store:
             )
         return ids
 
+    def skip_ids(self, count: int) -> None:
+        """Leave so many ids unused."""
+        if not self.base.execute("UPDATE sqlite_sequence SET seq = seq + ? WHERE name = 'jobs'", (count,)).rowcount:
+            self.base.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?)", (count,))
+
     def copy(self, job: int, now: int) -> int:
         """Submit a job once more, as OAR does when it resubmits: the new id."""
         cursor = self.base.execute(

@@ -11,7 +11,7 @@ import socket
 import struct
 
 from cigri.local.minioar.faults import Fault, Faults
-from cigri.local.minioar.routes import DATABASE_ROUTES, Reply, Request, Routes, failure, parse
+from cigri.local.minioar.routes import DATABASE_ROUTES, Reply, Request, Routes, failure, parse, unauthorized
 
 HEAD_LIMIT = 1 << 20
 BODY_LIMIT = 1 << 29
@@ -94,10 +94,11 @@ class Web:
         fault = None if asked.path.startswith("/minioar/") else self.faults.draw(asked.method, asked.path)
         if fault is not None:
             log.info("%s %s: %s %s", asked.method, asked.path, fault.kind, fault.when)
-        if fault is None or fault.kind == "delay":
+        if fault is None or fault.kind in ("delay", "slow_reply"):
+            reply = self._answer(asked) if fault is None or fault.kind == "slow_reply" else None
             if fault is not None:
                 await asyncio.sleep(1 if fault.seconds is None else fault.seconds)
-            writer.write(_packed(self._answer(asked)))
+            writer.write(_packed(reply or self._answer(asked)))
             await writer.drain()
             return asked.headers.get("connection", "").lower() != "close"
         return await self._spoil(fault, asked, reader, writer)
@@ -114,10 +115,13 @@ class Web:
     async def _spoil(
         self, fault: Fault, asked: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        if fault.kind in ("close", "reset", "no_answer"):
-            if fault.when == "after":
+        if fault.kind in ("close", "reset", "no_answer", "late"):
+            if fault.kind == "late":
+                # Not a part of this connection's work: it goes on when the client has left.
+                asyncio.get_running_loop().call_later(fault.seconds or 60, self._answer, asked)
+            elif fault.when == "after":
                 self._answer(asked)
-            if fault.kind == "no_answer":
+            if fault.kind in ("no_answer", "late"):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(reader.read(1), fault.seconds or 3600)
             if fault.kind == "reset":
@@ -134,6 +138,8 @@ class Web:
     def _spoilt(self, fault: Fault, asked: Request) -> Reply:
         if fault.kind == "error_before":
             return failure()
+        if fault.kind == "unauthorized":
+            return unauthorized()
         if fault.kind == "wedged":
             return self._wedged(asked)
         if fault.kind in ("half_array", "hold_corpse"):
@@ -141,8 +147,10 @@ class Web:
             self._answer(dataclasses.replace(asked, half=half, corpse=corpse))
             return failure()
         reply = self._answer(asked)
+        if fault.kind == "twice":
+            self._answer(asked)
         match fault.kind:
-            case "error_after":
+            case "error_after" | "twice":
                 return failure()
             case "garbage":
                 return Reply(200, b"<html>\x00\xff{[not json")
