@@ -248,9 +248,11 @@ CREATE TABLE subscriptions (
     grid_user  text NOT NULL CHECK (grid_user <> ''),
     type       subscription_type NOT NULL,
     identity   text NOT NULL CHECK (length(identity) BETWEEN 1 AND 2000 AND identity !~ '[[:cntrl:][:space:]]'),
+    sealed     text,  -- the URL of a webhook: whoever has it may write there; identity only names it
     severity   severity NOT NULL DEFAULT 'low',
     created_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (grid_user, type, identity)
+    UNIQUE (grid_user, type, identity),
+    CHECK ((type = 'webhook') = (sealed IS NOT NULL))
 );
 
 -- Messages that no server has accepted yet. They are written in the transaction that marks their events as told.

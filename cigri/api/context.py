@@ -15,12 +15,14 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cigri.api.callers import Caller, caller_of
-from cigri.api.errors import not_found, refused
+from cigri.api.errors import ApiError, not_found, refused
 from cigri.api.replies import Json, Urls, reply
 from cigri.config import Settings
+from cigri.core import vault
 from cigri.core.tokens import API_TOKEN, digest
 from cigri.db import api_tokens
 from cigri.db import engine as database
+from cigri.errors import ConfigError
 
 MOST = 2**31 - 1  # ids of campaigns and clusters
 MOST_BIG = 2**63 - 1  # ids of tasks, jobs and events
@@ -76,6 +78,18 @@ class Context:
         """limit and offset."""
         return min(self.number("limit", 100), LONGEST_PAGE), self.number("offset", 0)
 
+    def longest(self) -> int:
+        """limit, for the lists that come whole unless they are very long."""
+        return min(self.number("limit", LONGEST_PAGE), LONGEST_PAGE)
+
+    def sealed(self, secret: str, purpose: str) -> str:
+        """The secret as it may be stored. Refuses while the grid's key cannot be used."""
+        try:
+            return vault.load(self.settings.token_key_file).seal(secret, purpose)
+        except ConfigError as error:
+            message = f"The grid cannot keep secrets now, its administrator has to see to it: {error}"
+            raise ApiError(503, message) from error
+
     def sees(self, owner: str | None) -> bool:
         """Whether what belongs to this user is there for the caller: with API_PRIVATE what is others' is not."""
         return owner is not None and (not self.settings.api_private or self.caller.owns(owner))
@@ -87,6 +101,13 @@ class Context:
             asked = [(key, value) for key, value in self.request.query_params.multi_items() if key in KEPT]
             query = urlencode([*asked, ("limit", limit), ("offset", offset + limit)])
             links.append(self.url.link("next", f"{path}?{query}"))
+        return links
+
+    def links_after(self, path: str, parent: str, limit: int, last: int | None) -> list[Json]:
+        """The links of a page of a list that goes on after the item `last`, if it does."""
+        links = [self.url.link("self", path), self.url.link("parent", parent)]
+        if last is not None:
+            links.append(self.url.link("next", f"{path}?{urlencode({'after': last, 'limit': limit})}"))
         return links
 
     def check_visible(self, campaign_id: int, owner: str | None) -> str:

@@ -35,9 +35,12 @@ PATH_PARAMETERS: dict[str, Schema] = {
 COUNT: Schema = {"type": "integer", "minimum": 0, "maximum": 10**9}
 DATE: Schema = {"type": "number", "minimum": 0, "maximum": 10**10}
 QUERY: dict[str, tuple[Schema, str]] = {
-    "limit": (COUNT | {"default": 100}, "how many to give at most; more than 100000 are never given"),
+    "limit": (
+        COUNT,
+        "the most to give: 100, or 100000 in lists that are whole otherwise; never more",
+    ),
     "offset": (COUNT | {"default": 0}, "how many to leave out before"),
-    "after": (LARGE_IDENTIFIER | {"minimum": 0}, "only events with greater ids"),
+    "after": (LARGE_IDENTIFIER | {"minimum": 0}, "only what has greater ids"),
     "all": (FLAG, "closed ones too, and none that is not the campaign's own"),
     "resubmit": (FLAG, "the tasks that were set aside are tried again"),
     "hold": (FLAG, "pause it: no new jobs"),
@@ -107,7 +110,7 @@ OPERATIONS: dict[str, Operation] = {
     "GET /clusters": _read("clusters", "Clusters"),
     "GET /clusters/{cluster}": _read("clusters", "Cluster", 404),
     "DELETE /clusters/{cluster}/{path}": _end("clusters", 400, 404),
-    "GET /campaigns": _read("campaigns", "Campaigns"),
+    "GET /campaigns": _read("campaigns", "Campaigns", 400, query=PAGE),
     "POST /campaigns": Operation(
         "campaigns", {201: "Campaign", 200: "DryRun"}, (422,), ("dry_run",), "Jdl", lines=True, located=True
     ),
@@ -118,10 +121,10 @@ OPERATIONS: dict[str, Operation] = {
     "DELETE /campaigns/{campaign}": _end("campaigns", 400, 404, 409, query=("hold", "resume", "purge")),
     "GET /campaigns/{campaign}/jdl": _read("campaigns", "ExpandedJdl", 404),
     "GET /campaigns/{campaign}/stats": _read("campaigns", "Statistics", 404),
-    "GET /campaigns/{campaign}/files": _read("campaigns", "Files", 404),
+    "GET /campaigns/{campaign}/files": _read("campaigns", "Files", 400, 404, query=("limit", "after")),
     "GET /campaigns/{campaign}/jobs": _read("tasks", "Tasks", 400, 404, query=PAGE),
     "POST /campaigns/{campaign}/jobs": _make("tasks", "Campaign", "Parameters", 404, 409, 422, lines=True),
-    "GET /campaigns/{campaign}/jobs/finished": _read("tasks", "FinishedJobs", 404),
+    "GET /campaigns/{campaign}/jobs/finished": _read("tasks", "FinishedJobs", 400, 404, query=("limit", "after")),
     "GET /campaigns/{campaign}/jobs/{task}": _read("tasks", "TaskWithTries", 404),
     "GET /campaigns/{campaign}/events": _read("events", "Events", 400, 404, query=("all", "after", *PAGE)),
     "DELETE /campaigns/{campaign}/events": _end("events", 404, query=("resubmit",)),

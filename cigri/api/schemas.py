@@ -54,6 +54,12 @@ def listed(items: str, *, paged: bool = False, **fields: Schema) -> Schema:
     return thing(example, None, items=array(ref(items)), total=INTEGER, links=array(ref("Link")), **pages, **fields)
 
 
+def streamed(items: str) -> Schema:
+    """A list that is not counted; its link `next` is there when it goes on."""
+    example = {"links": [{"rel": "self", "href": "/..."}], "items": [SCHEMAS[items]["example"]]}
+    return thing(example, links=array(ref("Link")), items=array(ref(items)))
+
+
 DATE = "2026-05-06 07:08:09+02:00"
 LINK = {"rel": "self", "href": "/campaigns/12"}
 CAMPAIGN: dict[str, Schema] = {
@@ -270,6 +276,6 @@ SCHEMAS |= {
     "Subscriptions": listed("Subscription"),
     "Tokens": listed("Token"),
     "PersonalTokens": listed("PersonalToken"),
-    "Files": thing({"items": [SCHEMAS["File"]["example"]]}, items=array(ref("File"))),
-    "FinishedJobs": thing({"items": [JOB]}, items=array(ref("JobFacts"))),
+    "Files": streamed("File"),
+    "FinishedJobs": streamed("JobFacts"),
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import click
 
@@ -15,6 +15,7 @@ from cigri.cli import options, printing
 from cigri.cli.command import FAILED, connect, grid_command
 from cigri.client import ApiRefused, Client
 
+PAGE = 5000  # jobs whose files are asked for at once
 MOST_REFUSALS = 3  # in a row: then the cluster is left alone
 
 
@@ -56,8 +57,18 @@ def gridclean(campaigns: tuple[list[str], ...], dry_run: bool, yes: bool, dump: 
     sys.exit(code)
 
 
+def _all_files(client: Client, campaign: str) -> Iterator[dict[str, Any]]:
+    """The files of all pages."""
+    after: int | None = 0
+    while after is not None:
+        page = client.get(f"/campaigns/{campaign}/files", limit=PAGE, after=after)
+        yield from page["items"]
+        following = [link["href"] for link in page["links"] if link["rel"] == "next"]
+        after = int(parse_qs(urlsplit(following[0]).query)["after"][0]) if following else None
+
+
 def _clean(client: Client, campaign: str, *, dry_run: bool, yes: bool) -> int:
-    files = client.get(f"/campaigns/{campaign}/files")["items"]
+    files = list(_all_files(client, campaign))
     if not files:
         click.echo(f"Campaign {campaign}: no files are known.")
         return 0

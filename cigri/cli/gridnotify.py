@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cigri.cli import options
+from cigri.cli import options, secret
 from cigri.cli.command import connect, grid_command
 from cigri.client import Client
 
@@ -16,7 +16,7 @@ from cigri.client import Client
 @click.option("-l", "--list", "listing", is_flag=True, help="List your subscriptions.")
 @click.option("-m", "--mail", metavar="ADDRESS", help="Be told by mail.")
 @click.option("-j", "--jabber", metavar="IDENTITY", help="Be told by XMPP (jabber).")
-@click.option("-w", "--webhook", metavar="URL", help="Be told in a channel of Slack or Mattermost.")
+@click.option("-w", "--webhook", metavar="URL", help="Be told in a channel of Slack or Mattermost; `-` reads the URL.")
 @click.option(
     "-s",
     "--severity",
@@ -40,7 +40,7 @@ def gridnotify(
 
     Subscribing again with another severity changes it. root's subscriptions hear of the clusters and the grid.
     """
-    given = {"mail": mail, "jabber": jabber, "webhook": webhook}
+    given = {"mail": mail, "jabber": jabber, "webhook": secret.given(webhook, "URL of the webhook")}
     chosen = [(channel, identity) for channel, identity in given.items() if identity is not None]
     if not chosen and (unsubscribe or severity):
         raise click.UsageError("which subscription? Give it with --mail, --jabber or --webhook")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cigri.cli import options
+from cigri.cli import options, secret
 from cigri.cli.command import connect, grid_command
 from cigri.client import Client
 
@@ -45,8 +45,7 @@ def gridtoken(
     They are encrypted, renewed where the cluster renews them, and never shown again. root's token for a cluster is
     the one of the cluster's user oar: it only lists jobs.
     """
-    if token is not None and token != "-":
-        _hide()
+    token = secret.given(token, "Token")
     _check(identifier, listing or dump, cluster_id, token, remove=remove, api=api, days=days)
     client = connect()
     if dump:
@@ -58,7 +57,7 @@ def gridtoken(
     elif remove:
         click.echo(f"{client.delete(f'/tokens/{cluster_id}')['message']}.")
     else:
-        body = {"cluster_id": int(cluster_id or 0), "token": _read() if token == "-" else token}
+        body = {"cluster_id": int(cluster_id or 0), "token": token}
         click.echo(f"{client.post('/tokens', body)['message']}.")
 
 
@@ -91,20 +90,6 @@ def _check(
         raise click.UsageError("what is to be done? gridtoken -l, gridtoken -i N -t TOKEN, gridtoken -i N -r")
     if cluster_id is None:
         raise click.UsageError("for which cluster? Give its number with -i: gridclusters shows it")
-
-
-def _hide() -> None:
-    """Take the token out of what `ps` shows of this process."""
-    from setproctitle import setproctitle
-
-    setproctitle("gridtoken")
-
-
-def _read() -> str:
-    """The token from the terminal, unseen, or from a pipe."""
-    if sys.stdin.isatty():
-        return str(click.prompt("Token", hide_input=True, err=True))
-    return sys.stdin.read().strip()
 
 
 def _dump(client: Client, path: str, *, pretty: bool) -> None:

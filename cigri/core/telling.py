@@ -104,7 +104,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message on its way. `message_id` is the same at every try."""
+    """A message on its way. `message_id` is the same at every try; `to` is sealed if it is a webhook's."""
 
     id: int
     to: str

@@ -8,19 +8,22 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cigri.config import Settings
+from cigri.core import vault
 from cigri.core.events import Severity
 from cigri.core.telling import ADMINISTRATOR, MAX_REFUSALS, Channel, Letter, retry_delay, topics, wanted
 from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
 from cigri.db import events, notifications, subscriptions
 from cigri.db.notifications import Draft
-from cigri.notify import wording
+from cigri.errors import ConfigError
+from cigri.notify import identities, wording
 from cigri.notify.base import NotDelivered, Sender, ServerAway
 from cigri.notify.channels import senders
 from cigri.notify.wording import Message
@@ -131,6 +134,8 @@ class Judas(Daemon):
             return 0
         sent = settled = 0
         try:
+            if sender.channel is Channel.WEBHOOK:
+                letters = self._opened(letters)
             for letter, failure in sender.deliver(self._guarded(letters)):
                 with self.transaction() as session:
                     self._settle(session, sender.channel, letter, failure)
@@ -142,6 +147,14 @@ class Judas(Daemon):
         hold.open()
         self._more = self._more or settled < len(letters) or len(letters) == LETTERS
         return sent
+
+    def _opened(self, letters: Sequence[Letter]) -> list[Letter]:
+        """Letters to webhooks, with their URLs."""
+        try:
+            opened = vault.load(self.settings.token_key_file)
+            return [replace(one, to=opened.open(one.to, identities.purpose(one.user))) for one in letters]
+        except ConfigError as error:
+            raise ServerAway(f"the addresses of webhooks cannot be opened: {error}") from error
 
     def _guarded(self, letters: Sequence[Letter]) -> Iterator[Letter]:
         """The letters one by one, as long as the duty is surely ours and the channel has not had its time."""

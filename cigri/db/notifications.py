@@ -195,7 +195,7 @@ def due(session: Session, channel: Channel, limit: int) -> list[Letter]:
         .limit(limit)
     )
     return [
-        Letter(one.id, to.identity, one.message_id, one.subject, one.body, to.grid_user, one.tries)
+        Letter(one.id, to.sealed or to.identity, one.message_id, one.subject, one.body, to.grid_user, one.tries)
         for one, to in session.execute(query)
     ]
 

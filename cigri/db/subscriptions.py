@@ -32,8 +32,13 @@ def of_users(session: Session, users: Collection[str], channels: Collection[Chan
     return list(session.scalars(mine.order_by(Subscription.id)))
 
 
-def subscribe(session: Session, user: str, channel: Channel, identity: str, severity: Severity) -> bool:
-    """Subscribe, or change the severity of what was subscribed; whether it is new. Raises TooMany."""
+def subscribe(
+    session: Session, user: str, channel: Channel, identity: str, severity: Severity, sealed: str | None = None
+) -> bool:
+    """Subscribe, or change the severity of what was subscribed; whether it is new. Raises TooMany.
+
+    `sealed` is the URL of a webhook, of which `identity` is the name.
+    """
     lock = text("SELECT pg_advisory_xact_lock(:space, hashtext(:user))")
     session.execute(lock, {"space": _SPACE, "user": user})
     mine = Subscription.grid_user == user
@@ -42,12 +47,12 @@ def subscribe(session: Session, user: str, channel: Channel, identity: str, seve
     )
     if this is None and (session.scalar(select(func.count()).select_from(Subscription).where(mine)) or 0) >= MOST:
         raise TooMany(f"You have {MOST} subscriptions, and nobody may have more: gridnotify -l lists them")
-    values = {"grid_user": user, "type": channel, "identity": identity, "severity": severity}
+    values = {"grid_user": user, "type": channel, "identity": identity, "severity": severity, "sealed": sealed}
     change = insert(Subscription).values(**values)
     session.execute(
         change.on_conflict_do_update(
             index_elements=[Subscription.grid_user, Subscription.type, Subscription.identity],
-            set_={"severity": change.excluded.severity},
+            set_={"severity": change.excluded.severity, "sealed": change.excluded.sealed},
         )
     )
     return this is None

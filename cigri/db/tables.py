@@ -265,6 +265,7 @@ class Subscription(Table):
     grid_user: Mapped[str]
     type: Mapped[Channel]
     identity: Mapped[str]
+    sealed: Mapped[str | None]
     severity: Mapped[Severity] = _default()
     created_at: Mapped[datetime] = _default()
 

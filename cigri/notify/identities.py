@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ LONGEST_URL = 2000
 _HOST = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
 _MAIL = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9!#$%&'*+/=?^_`{{|}}~.-]{{0,63}}@{_HOST}")
 _JID = re.compile(rf"[^\s@/<>'\"&:\x00-\x20\x7f]{{1,255}}@{_HOST}(/[^\s\x00-\x20\x7f]{{1,255}})?")
+_SHOWN = re.compile(r"https?://[^/]+/\.\.\.[0-9a-f]{12}")  # see `shown`
 
 
 def checked(channel: Channel, identity: str) -> str:
@@ -36,6 +38,8 @@ def _jabber(identity: str) -> str:
 
 
 def _webhook(url: str) -> str:
+    if _SHOWN.fullmatch(url):
+        raise ValueError("the whole web address is expected, not the short one that lists show")
     expected = "a web address like https://chat.example.org/hooks/... is expected"
     if len(url) > LONGEST_URL or not url.isascii() or not re.fullmatch(r"[!-~]+", url):
         raise ValueError(f"{expected}, of at most {LONGEST_URL} plain characters")
@@ -58,6 +62,20 @@ _CHECKS: Mapping[Channel, Callable[[str], str]] = {
     Channel.JABBER: _jabber,
     Channel.WEBHOOK: _webhook,
 }
+
+
+def shown(channel: Channel, identity: str) -> str:
+    """The name under which a subscription is kept and listed. Whoever has the URL of a webhook may write there: its
+    name has the host and a mark that tells it from others."""
+    if channel is not Channel.WEBHOOK or _SHOWN.fullmatch(identity):
+        return identity
+    parts = urlsplit(identity)
+    return f"{parts.scheme}://{parts.netloc}/...{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def purpose(user: str) -> str:
+    """What the URL of a user's webhook is sealed for."""
+    return f"webhook of {user}"
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

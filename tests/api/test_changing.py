@@ -232,6 +232,26 @@ def test_pages_of_tasks(api, engine, gap):
     assert api.get(f"/campaigns/{first}/jobs?offset=100")["items"] == []
 
 
+def test_lists_that_are_whole_are_limited_in_length_too(api, clusters, run):
+    """R8, R16."""
+    keys = [api.submit("a", "b", "c", "d") for _ in range(3)]
+    jobs = run(keys[0], clusters["tiger"], "event", "terminated", "running", "event")
+    ended = [job for job, state in zip(jobs, ("event", "terminated", "running", "event"), strict=True)
+             if state != "running"]  # fmt: skip
+    walks = {"/campaigns": keys, f"/campaigns/{keys[0]}/jobs/finished": ended, f"/campaigns/{keys[0]}/files": []}
+    for path, expected in walks.items():
+        seen, steps, here = [], 0, f"{path}?limit=2"
+        while here:
+            page = api.get(here)
+            seen += [one["id"] for one in page["items"]]
+            here = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+            steps += 1
+        assert (seen, steps) == (expected, 2), path
+        assert api.get(f"{path}?limit=0")["items"] == []
+        assert api.ask("GET", f"{path}?limit=many").status == 400
+    assert api.get("/campaigns?limit=2")["total"] == 3
+
+
 def test_statistics(api, clusters, engine, run):
     """R14."""
     key = api.submit(*"abcdefg")

@@ -96,6 +96,17 @@ def test_files_are_listed_then_deleted_as_their_owner(grid, alice, written):
     assert grid.run("gridclean", key, **alice).stdout == f"Campaign {key}: no files are known.\n"
 
 
+def test_files_of_more_jobs_than_are_asked_for_at_once(grid, alice, written):
+    key, _ = written
+    grid.sql(
+        "INSERT INTO jobs (task_id, campaign_id, cluster_id, state, ended_at, remote_id, stdout_path)"
+        " SELECT t.id, t.campaign_id, 2, 'event', now(), 1000 + n, '/out/' || n"
+        " FROM generate_series(1, 5001) AS n CROSS JOIN (SELECT * FROM tasks ORDER BY id LIMIT 1) AS t"
+    )
+    listed = grid.run("gridclean", "-n", key, **alice).stdout.splitlines()
+    assert listed[-1] == f"Campaign {key}: 5007 files would be deleted." and "lion: /out/5001" in listed
+
+
 def test_nobody_deletes_for_others(grid, alice, written):
     """R6: nor does root, who could delete anything there."""
     key, files = written

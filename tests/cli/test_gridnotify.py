@@ -21,12 +21,12 @@ def test_subscribe_list_and_unsubscribe_each_confirm_in_one_line(empty) -> None:
         "Subscribed: mail of low severity and above to me@example.org; but this grid sends no mail"
     )
     assert done.stdout.count("\n") == 1
-    done = empty.run("gridnotify", "-w", "https://chat.example.org/hooks/x", "-s", "high")
-    assert done.stdout == "Subscribed: webhook of high severity to https://chat.example.org/hooks/x.\n"
+    done = empty.run("gridnotify", "-w", "-", "-s", "high", stdin="https://chat.example.org/hooks/x\n")
+    assert done.stdout == "Subscribed: webhook of high severity to https://chat.example.org/...7068169674f9.\n"
     assert empty.run("gridnotify", "-j", "me@jabber.example.org", "-s", "medium").returncode == 0
     assert empty.run("gridnotify", "-l").stdout == (
         "mail: me@example.org (severity: low)\n"
-        "webhook: https://chat.example.org/hooks/x (severity: high)\n"
+        "webhook: https://chat.example.org/...7068169674f9 (severity: high)\n"
         "jabber: me@jabber.example.org (severity: medium)\n"
     )
     done = empty.run("gridnotify", "-u", "-m", "me@example.org")
@@ -46,6 +46,7 @@ def test_an_empty_list_says_what_to_type(empty) -> None:
         (["-u"], 2, "which subscription"),
         (["-s", "huge", "-m", "a@b"], 2, "huge"),
         (["-u", "-s", "low", "-m", "a@b"], 2, "whatever its severity"),
+        (["-w", "https://chat.example.org/...7068169674f9"], 1, "the whole web address"),
         (["-m", "nonsense"], 1, "a mail address like name@example.org"),
         (["-u", "-m", "not@there.org"], 1, "You have no subscription of mail to not@there.org"),
     ],

@@ -23,12 +23,14 @@ import pytest
 from sqlalchemy import Engine, select
 
 from cigri.config import Settings
+from cigri.core import vault
 from cigri.core.events import Severity
 from cigri.core.telling import Channel
 from cigri.daemons.judas import Judas
 from cigri.db import campaigns, clusters, events, subscriptions
 from cigri.db.engine import create_engine, transaction
 from cigri.db.tables import Notification
+from cigri.notify import identities
 
 HERE = Path(__file__).parent
 PEM = HERE.parent / "clusters" / "tls" / "localhost.pem"
@@ -200,8 +202,12 @@ class Town:
         self.settings = dataclasses.replace(self.settings, **changes)
 
     def subscribe(self, user: str, identity: str, severity: str = "low", channel: str = "mail") -> None:
+        kind, sealed = Channel(channel), None
+        if kind is Channel.WEBHOOK:
+            sealed = vault.load(self.settings.token_key_file).seal(identity, identities.purpose(user))
         with transaction(self.engine) as session:
-            subscriptions.subscribe(session, user, Channel(channel), identity, Severity(severity))
+            name = identities.shown(kind, identity)
+            subscriptions.subscribe(session, user, kind, name, Severity(severity), sealed)
 
     def campaign(self, user: str = "alice", name: str = "sample", tasks: int = 3) -> int:
         """A campaign whose beginning nobody is told of."""
@@ -273,7 +279,8 @@ class Town:
 
 
 @pytest.fixture
-def town(database: Any, engine: Engine, mail_server: MailServer) -> Iterator[Town]:
+def town(database: Any, engine: Engine, mail_server: MailServer, tmp_path: Path) -> Iterator[Town]:
+    vault.create_key_file(str(tmp_path / "token.key"))
     settings = dataclasses.replace(
         Settings(),
         notifications_smtp_server="127.0.0.1",
@@ -281,6 +288,7 @@ def town(database: Any, engine: Engine, mail_server: MailServer) -> Iterator[Tow
         notifications_smtp_from="cigri@grid.example.org",
         notifications_gathering_delay=0.0,
         notifications_webhook_hosts=("127.0.0.1",),
+        token_key_file=str(tmp_path / "token.key"),
     )
     town = Town(database.url, database.conninfo, engine, settings)
     yield town

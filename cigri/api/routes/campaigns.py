@@ -29,14 +29,15 @@ UNKNOWN_TIME = 1e16  # seconds: the original's number for it, with which its cli
 def listing(here: Here) -> Response:
     """The campaigns that have not ended."""
     mine = here.settings.api_private and not here.caller.administrator
-    if mine and here.caller.name is None:
-        found = []
-    else:
+    limit, offset = here.longest(), here.number("offset", 0)
+    found: list[Summary] = []
+    total = 0
+    if not mine or here.caller.name is not None:
         with here.transaction() as session:
-            found = campaigns.unfinished(session, here.caller.name if mine else None)
+            user = here.caller.name if mine else None
+            found, total = campaigns.unfinished(session, user, limit=limit, offset=offset)
     items = [shown(here, summary) for summary in found]
-    links = [here.url.link("self", "campaigns"), here.url.link("parent", "")]
-    return here.reply({"items": items, "total": len(items), "links": links})
+    return here.reply({"items": items, "total": total, "links": here.page_links("campaigns", "", limit, offset, total)})
 
 
 @router.post("/campaigns")
@@ -122,7 +123,11 @@ def jdl(campaign: str, here: Here) -> Response:
 def files(campaign: str, here: Here) -> Response:
     """The output files that ended jobs of a campaign left on its clusters: what gridclean deletes."""
     key = own(here, campaign)
-    return stream(here.request, {}, "items", _files(here, key))
+    limit, after = here.longest(), here.number("after", 0)
+    with here.transaction() as session:
+        last, more = jobs.last_of_page(session, key, after=after, limit=limit)
+    links = here.links_after(f"campaigns/{key}/files", f"campaigns/{key}", limit, last if more else None)
+    return stream(here.request, {"links": links}, "items", _files(here, key, after, last))
 
 
 @router.get("/campaigns/{campaign}/stats")
@@ -218,11 +223,11 @@ def _lines(here: Context, key: int) -> Iterator[str]:
         more = len(block) == BLOCK
 
 
-def _files(here: Context, key: int) -> Iterator[Json]:
-    after: int | None = 0
+def _files(here: Context, key: int, first: int, last: int) -> Iterator[Json]:
+    after: int | None = first
     while after is not None:
         with here.transaction() as session:
-            found, after = jobs.files(session, key, after=after, limit=BLOCK)
+            found, after = jobs.files(session, key, after=after, last=last, limit=BLOCK)
         yield from map(asdict, found)
 
 

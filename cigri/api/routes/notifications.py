@@ -21,7 +21,7 @@ router = APIRouter()
 
 @router.get("/notifications")
 def listing(here: Here) -> Response:
-    """The caller's subscriptions."""
+    """The caller's subscriptions. Of a webhook a name is shown, not the URL."""
     user = here.caller.named()
     with here.transaction() as session:
         found = subscriptions.of_user(session, user)
@@ -36,10 +36,12 @@ def subscribe(channel: str, here: Here, body: ArrivedBody) -> Response:
     kind, user = _channel(channel), here.caller.named()
     asked = _asked(here, body)
     severity = _severity(asked.get("severity"))
-    identity = _identity(here, kind, asked.get("identity"))
+    address = _identity(here, kind, asked.get("identity"))
+    identity = identities.shown(kind, address)
+    sealed = here.sealed(address, identities.purpose(user)) if kind is Channel.WEBHOOK else None
     with here.transaction() as session:
         try:
-            new = subscriptions.subscribe(session, user, kind, identity, severity)
+            new = subscriptions.subscribe(session, user, kind, identity, severity, sealed)
         except subscriptions.TooMany as error:
             raise refused(str(error)) from error
     message = f"{'Subscribed' if new else 'Changed'}: {_words(kind, severity)} to {identity}"
@@ -57,6 +59,7 @@ def unsubscribe(channel: str, here: Here) -> Response:
     identity = here.request.query_params.get("identity", "").strip()
     if not identity:
         raise refused("?identity= is missing: which subscription is to end? GET /notifications lists yours")
+    identity = identities.shown(kind, identity)
     with here.transaction() as session:
         if "\0" in identity or not subscriptions.unsubscribe(session, user, kind, identity):
             raise not_found(f"You have no subscription of {kind} to {identity}: gridnotify -l lists yours")

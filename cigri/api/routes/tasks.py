@@ -57,11 +57,14 @@ def add(campaign: str, here: Here, body: ArrivedBody) -> Response:
 
 @router.get("/campaigns/{campaign}/jobs/finished")
 def finished(campaign: str, here: Here) -> Response:
-    """All tries that have ended."""
+    """The tries that have ended."""
     key = identifier(campaign, "campaign")
+    limit, after = here.longest(), here.number("after", 0)
     with here.transaction() as session:
         here.check_visible(key, campaigns.owner(session, key))
-    return stream(here.request, {}, "items", _finished(here, key))
+        last, more = jobs.last_of_page(session, key, after=after, limit=limit)
+    links = here.links_after(f"campaigns/{key}/jobs/finished", f"campaigns/{key}/jobs", limit, last if more else None)
+    return stream(here.request, {"links": links}, "items", _finished(here, key, after, last))
 
 
 @router.get("/campaigns/{campaign}/jobs/{task}")
@@ -112,11 +115,11 @@ def shown(here: Context, campaign_id: int, task: TaskView) -> Json:
     }
 
 
-def _finished(here: Context, key: int) -> Iterator[Json]:
-    after, more = 0, True
+def _finished(here: Context, key: int, after: int, last: int) -> Iterator[Json]:
+    more = True
     while more:
         with here.transaction() as session:
-            block = jobs.finished(session, key, after=after, limit=BLOCK)
+            block = jobs.finished(session, key, after=after, last=last, limit=BLOCK)
         for view in block:
             yield facts(view)
             after = view.job.id

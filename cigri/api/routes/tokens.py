@@ -13,14 +13,13 @@ from fastapi import APIRouter, Response
 
 from cigri.api.bodies import ArrivedBody, Body
 from cigri.api.context import MOST, Here, identifier
-from cigri.api.errors import ApiError, forbidden, not_found, refused
+from cigri.api.errors import forbidden, not_found, refused
 from cigri.api.replies import Json
 from cigri.api.routes.events import moment
-from cigri.core import tokens, vault
+from cigri.core import tokens
 from cigri.core.tokens import LISTER, LISTING_LOGIN, Claims
 from cigri.db import api_tokens, clusters, mappings
 from cigri.db.tables import ApiToken, Cluster, UserMapping
-from cigri.errors import ConfigError
 
 router = APIRouter()
 
@@ -48,10 +47,7 @@ def store(here: Here, body: ArrivedBody) -> Response:
     asked = _object(body)
     key = identifier(str(asked.get("cluster_id", "")), "cluster")
     token, said = _token(asked.get("token"))
-    try:
-        sealed = vault.load(here.settings.token_key_file).seal(token, mappings.purpose(user, key))
-    except ConfigError as error:
-        raise ApiError(503, f"The grid cannot keep tokens now, its administrator has to see to it: {error}") from error
+    sealed = here.sealed(token, mappings.purpose(user, key))
     with here.transaction() as session:
         cluster = clusters.by_id(session, key)
         if cluster is None or cluster.removed_at is not None:

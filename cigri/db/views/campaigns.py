@@ -93,12 +93,17 @@ def _summaries() -> Select[*tuple[Any, ...]]:
     )
 
 
-def unfinished(session: Session, user: str | None = None) -> list[Summary]:
-    """The campaigns that are in treatment or paused, of everybody or of one user, oldest first."""
-    query = _summaries().where(Campaign.state.in_(UNFINISHED)).order_by(Campaign.id)
+def unfinished(session: Session, user: str | None, *, limit: int, offset: int) -> tuple[list[Summary], int]:
+    """A page of the campaigns that are in treatment or paused, of everybody or of one user, oldest first; and how
+    many there are on all pages."""
+    these: list[ColumnElement[bool]] = [Campaign.state.in_(UNFINISHED)]
     if user is not None:
-        query = query.where(Campaign.grid_user == user)
-    return [Summary(*row) for row in session.execute(query)]
+        these.append(Campaign.grid_user == user)
+    query = _summaries().where(*these).order_by(Campaign.id).limit(limit).offset(offset)
+    found = [Summary(*row) for row in session.execute(query)]
+    if offset == 0 and len(found) < limit:
+        return found, len(found)
+    return found, session.scalar(select(func.count()).select_from(Campaign).where(*these)) or 0
 
 
 def summary(session: Session, campaign_id: int) -> Summary | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from cigri.core.states import FINAL
@@ -68,19 +68,33 @@ def of_task(session: Session, task_id: int) -> list[JobView]:
     return [JobView(*row) for row in session.execute(query)]
 
 
-def finished(session: Session, campaign_id: int, *, after: int, limit: int) -> list[JobView]:
-    """The ended jobs of a campaign that follow the job `after`."""
-    query = _jobs().where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after)
+def last_of_page(session: Session, campaign_id: int, *, after: int, limit: int) -> tuple[int, bool]:
+    """The last of the `limit` ended jobs of a campaign that follow the job `after`, and whether more follow it."""
+    if limit == 0:
+        return after, False
+    ended = select(Job.id).where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after)
+    found = session.scalars(ended.order_by(Job.id).offset(limit - 1).limit(2)).all()
+    if found:
+        return found[0], len(found) > 1
+    newest = session.scalar(select(func.max(Job.id)).where(Job.campaign_id == campaign_id))
+    return max(newest or 0, after), False
+
+
+def finished(session: Session, campaign_id: int, *, after: int, last: int, limit: int) -> list[JobView]:
+    """Some ended jobs of a campaign that follow the job `after`, up to the job `last`."""
+    query = _jobs().where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after, Job.id <= last)
     return [JobView(*row) for row in session.execute(query.order_by(Job.id).limit(limit))]
 
 
-def files(session: Session, campaign_id: int, *, after: int, limit: int) -> tuple[list[OutputFile], int | None]:
-    """The output files of `limit` ended jobs that follow the job `after`, and the last of these jobs: None for none."""
+def files(
+    session: Session, campaign_id: int, *, after: int, last: int, limit: int
+) -> tuple[list[OutputFile], int | None]:
+    """The output files of some ended jobs that follow the job `after`, up to the job `last`; and where to go on."""
     known = or_(Job.stdout_path.is_not(None), Job.stderr_path.is_not(None))
     query = (
         select(Job.id, Job.cluster_id, Cluster.name, Job.remote_id, Job.stdout_path, Job.stderr_path)
         .join(Cluster, Cluster.id == Job.cluster_id)
-        .where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after, known)
+        .where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after, Job.id <= last, known)
         .order_by(Job.id)
         .limit(limit)
     )
