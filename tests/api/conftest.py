@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
+import pwd
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -44,7 +46,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Api:
-    """A running server. Over the socket the tests are whoever runs them (root may be anybody)."""
+    """A running server. Over the socket the tests are whoever runs them, and may be anybody."""
 
     socket: str
     port: int
@@ -106,9 +108,12 @@ def clusters(engine: Engine) -> dict[str, int]:
     return dict(zip(names, ids, strict=True))
 
 
+# The tests act for others over the socket: root may anyway.
+TRUSTED = () if os.geteuid() == 0 else (pwd.getpwuid(os.geteuid()).pw_name,)
 SETTINGS = Settings(
-    api_trusted_addresses=("127.0.0.1",), api_administrators=("root", "boss"), admission_rules_directory=""
-)
+    api_trusted_addresses=("127.0.0.1",), api_trusted_users=TRUSTED, api_administrators=("root", "boss"),
+    admission_rules_directory="",
+)  # fmt: skip
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pwd
 import subprocess
 import sys
 import time
@@ -69,6 +70,7 @@ def served(postgres: EmbeddedPostgres, template: Any, tmp_path_factory: pytest.T
         f'DATABASE_USER_NAME = "postgres"\nDATABASE_SSL_MODE = "disable"\n'
         f'API_SOCKET = "{path}"\nLOG_FILE = "{folder}/log"\nAPI_MAX_BODY = "20M"\n'
         'ADMISSION_RULES_DIRECTORY = "none"\n'
+        f'API_ADMINISTRATORS = "root, {pwd.getpwuid(os.geteuid()).pw_name}"\n'
         f'TOKEN_KEY_FILE = "{folder}/token.key"\n'
     )
     vault.create_key_file(f"{folder}/token.key")

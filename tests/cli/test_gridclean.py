@@ -7,23 +7,25 @@ import json
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 
 from cigri.client import UnixConnection
+from cigri.core.tokens import digest, make_api_token
 from cigri.local.minioar.launch import Minioar
 
 
 class Front(BaseHTTPRequestHandler):
-    """Hands requests on to the API as alice's: root may act for another."""
+    """Hands requests on to the API with the personal token of somebody else."""
 
     api = ""
+    token = ""
 
     def do_GET(self) -> None:
         with closing(UnixConnection(self.api, 30)) as connection:
-            connection.request(self.command, self.path, headers={"X-Cigri-User": "alice"})
+            connection.request(self.command, self.path, headers={"Authorization": f"Bearer {self.token}"})
             answer: http.client.HTTPResponse = connection.getresponse()
             body = answer.read()
         self.send_response(answer.status)
@@ -40,18 +42,29 @@ class Front(BaseHTTPRequestHandler):
         return "unix"
 
 
-@pytest.fixture
-def alice(grid, tmp_path) -> Iterator[dict[str, str]]:
-    """The environment in which the commands are alice's."""
-    path = str(tmp_path / "front.sock")
-    Front.api = grid.client.place
-    with socketserver.ThreadingUnixStreamServer(path, Front) as server:
+@contextmanager
+def acting_as(user, grid, folder) -> Iterator[dict[str, str]]:
+    """The environment in which the commands are this user's."""
+    token = make_api_token()
+    grid.sql(
+        "INSERT INTO api_tokens (grid_user, digest, expires_at) VALUES (%s, %s, now() + interval '1 hour')",
+        user, digest(token),
+    )  # fmt: skip
+    path, config = str(folder / f"{user}.sock"), folder / f"{user}.conf"
+    front = type("FrontOfUser", (Front,), {"api": grid.client.place, "token": token})
+    with socketserver.ThreadingUnixStreamServer(path, front) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
-        (tmp_path / "clients.conf").write_text(f'API_SOCKET = "{path}"\n')
-        yield {"CIGRICLIENTCONFFILE": str(tmp_path / "clients.conf")}
+        config.write_text(f'API_SOCKET = "{path}"\n')
+        yield {"CIGRICLIENTCONFFILE": str(config)}
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def alice(grid, tmp_path) -> Iterator[dict[str, str]]:
+    with acting_as("alice", grid, tmp_path) as environ:
+        yield environ
 
 
 @pytest.fixture
@@ -107,10 +120,11 @@ def test_files_of_more_jobs_than_are_asked_for_at_once(grid, alice, written):
     assert listed[-1] == f"Campaign {key}: 5007 files would be deleted." and "lion: /out/5001" in listed
 
 
-def test_nobody_deletes_for_others(grid, alice, written):
+def test_nobody_deletes_for_others(grid, alice, written, tmp_path):
     """R6: nor does root, who could delete anything there."""
     key, files = written
-    done = grid.run("gridclean", "--yes", key)
+    with acting_as("root", grid, tmp_path) as root:
+        done = grid.run("gridclean", "--yes", key, **root)
     assert done.returncode == 1 and "root deletes no files" in done.stderr and files[0].exists()
     grid.sql("UPDATE campaigns SET grid_user = 'bob'")
     done = grid.run("gridclean", "--yes", key, **alice)

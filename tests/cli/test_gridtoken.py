@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import socket
 import stat
 import subprocess
@@ -19,6 +20,7 @@ from click.testing import CliRunner
 from cigri.admin.gridadmin import gridadmin
 from cigri.local.minioar.tokens import issue
 
+LOGIN = "oar" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name  # root lists as the cluster's oar
 SECRET = "the secret of a small cluster, for its tests only"
 
 
@@ -38,12 +40,12 @@ def admin(grid: Any, *arguments: str, status: int = 0, stdin: str = "", **enviro
 def test_a_token_is_stored_listed_and_removed(grid):
     """C7."""
     assert grid.run("gridtoken", "-l").stdout == "No tokens: gridtoken -i N -t TOKEN adds one.\n"
-    token = issue(SECRET, "oar", 3600)
+    token = issue(SECRET, LOGIN, 3600)
     done = grid.run("gridtoken", "-i", "1", "-t", "-", stdin=token + "\n")
     assert (done.returncode, token in done.stdout + done.stderr) == (0, False)
     assert "stored for cluster tiger, valid until" in done.stdout
     listed = grid.run("gridtoken", "-l").stdout
-    assert listed.startswith("1 tiger: Bearer ******** of oar, expires 2") and token[-20:] not in listed
+    assert listed.startswith(f"1 tiger: Bearer ******** of {LOGIN}, expires 2") and token[-20:] not in listed
     assert '"cluster_login":"Bearer ********"' in grid.run("gridtoken", "-d").stdout
     assert "removed" in grid.run("gridtoken", "-i", "1", "-r").stdout
     done = grid.run("gridtoken", "-i", "1", "-r")
@@ -74,7 +76,7 @@ def test_what_does_not_go_together_is_wrong_usage(grid, arguments):
 
 
 def test_a_token_in_the_arguments_is_taken_out_of_ps(grid, tmp_path):
-    token = issue(SECRET, "oar", 3600)
+    token = issue(SECRET, LOGIN, 3600)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent"))
         silent.listen()
@@ -149,9 +151,9 @@ def test_the_administrator_maps_users(grid):
     """K5."""
     assert "no mapping yet" in admin(grid, "user", "list")
     assert "alice is amiller on lion" in admin(grid, "user", "map", "alice", "lion", "amiller")
-    grid.run("gridtoken", "-i", "1", "-t", "-", stdin=issue(SECRET, "oar", 3600))
+    grid.run("gridtoken", "-i", "1", "-t", "-", stdin=issue(SECRET, LOGIN, 3600))
     listed = admin(grid, "user", "list")
-    assert "alice on lion: amiller" in listed and "token of oar, valid until" in listed and "eyJ" not in listed
+    assert "alice on lion: amiller" in listed and f"token of {LOGIN}, valid until" in listed and "eyJ" not in listed
     assert "alice is alice on lion again" in admin(grid, "user", "map", "alice", "lion", "--remove")
     assert "no other name" in admin(grid, "user", "map", "alice", "lion", "--remove", status=1)
     assert "did you mean lion" in admin(grid, "user", "map", "alice", "lyon", "al", status=1)
