@@ -70,14 +70,18 @@ class Unreachable(ClusterError):
 
 
 class NoAnswer(ClusterError):
-    """The request may have been carried out: look before asking again."""
+    """The request may have been carried out: look before asking again. `detail`: what the cluster said, if it did."""
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        self.detail = detail
+        super().__init__(message)
 
 
 class Refused(ClusterError):
-    """The cluster understood and refused."""
+    """The cluster understood and refused; `detail` is all that it said about it."""
 
-    def __init__(self, message: str, status: int = 0) -> None:
-        self.status = status
+    def __init__(self, message: str, status: int = 0, detail: str = "") -> None:
+        self.status, self.detail = status, detail
         super().__init__(message)
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from cigri.clusters.base import Cluster
 from cigri.clusters.credentials import IDENTITY_HEADER, Ask, Credentials, Identity, OwnTokens, Password, TokenFile
 from cigri.clusters.http import Lock, Transport
-from cigri.clusters.oar3 import CHUNK, FIRST_LIMIT, Oar3
+from cigri.clusters.oar import CHUNK, FIRST_LIMIT
+from cigri.clusters.oar2_5 import Oar25
+from cigri.clusters.oar3 import Oar3
 from cigri.config import Settings
 from cigri.core import vault
 from cigri.errors import ConfigError, TokenRefused
 
+CLIENTS: Mapping[str, type[Oar3] | type[Oar25]] = MappingProxyType({"oar3": Oar3, "oar2_5": Oar25})
 DEFAULT_HEADERS = frozenset({"", "authorization", "x-remote-ident"})
 
 
@@ -112,7 +116,7 @@ def connect(
         lock=lock,
         guard=guard or _allowed,
     )
-    return Oar3(
+    return CLIENTS[settings.batch](
         transport,
         resource_unit=settings.resource_unit,
         chunk=settings.api_chunk_size,
@@ -123,12 +127,14 @@ def connect(
 def check(settings: ClusterSettings) -> None:
     """Raise ConfigError, with a sentence for the administrator, unless `connect` takes these settings."""
     where = f"cluster {settings.name}: "
-    if settings.batch != "oar3":
-        raise ConfigError(f"{where}batch {settings.batch} is not in this release: only oar3 is")
+    if settings.batch not in CLIENTS:
+        raise ConfigError(f"{where}batch {settings.batch} is not in this release: only {' and '.join(CLIENTS)} are")
     if settings.api_auth_type not in ("none", "jwt", "password", "cert"):
         raise ConfigError(
             f"{where}authentication {settings.api_auth_type}: only none, jwt, password and cert are known"
         )
+    if settings.api_auth_type == "jwt" and settings.batch == "oar2_5":
+        raise ConfigError(f"{where}OAR 2.5 knows no tokens: authentication is none, password or cert there")
     if settings.token_file and settings.api_auth_type != "jwt":
         raise ConfigError(f"{where}a token file is for authentication jwt only")
     if settings.token_file and not settings.token_file.startswith("/"):

@@ -33,6 +33,8 @@ TRIES = 3
 MAX_REPLY = 64 << 20
 LEAST_TIME = 0.1  # no further try of a read with less than this left
 REFUSALS = frozenset({400, 403, 413, 422, 501})
+# OAR 2.5 answers only to those who say what they accept, in its files' case too.
+COMMON_HEADERS = {"Connection": "close", "Accept": "application/json", "Accept-Encoding": "identity"}
 ABOUT_TOKENS = frozenset({"Not authenticated", "Invalid authentication credentials"})
 
 
@@ -202,7 +204,7 @@ class Transport:
                     self._base_url + path,
                     params=list(params),
                     json=payload,
-                    headers={"Connection": "close", "Accept-Encoding": "identity", **headers},
+                    headers={**COMMON_HEADERS, **headers},
                     timeout=(min(seconds, CONNECT_TIMEOUT), seconds),
                     verify=self._verify,
                     cert=self._cert,
@@ -239,16 +241,17 @@ class Transport:
         if 200 <= status < 300:
             return reply
         detail = _detail(reply)
-        message = f"{self._at(method, path)}: HTTP {status}: {detail or _excerpt(reply)}"
-        if status == 401 or (status == 403 and detail in ABOUT_TOKENS):
-            raise TokenRefused(message, status)
+        words = _line(detail, 500)
+        message = f"{self._at(method, path)}: HTTP {status}: {words or _excerpt(reply)}"
+        if status == 401 or (status == 403 and words in ABOUT_TOKENS):
+            raise TokenRefused(message, status, detail)
         if status == 404:
-            raise NotFound(message, status)
+            raise NotFound(message, status, detail)
         if status in REFUSALS:
-            raise Refused(message, status)
+            raise Refused(message, status, detail)
         if method == "GET":
             raise ServerFault(message, status)
-        raise NoAnswer(message)
+        raise NoAnswer(message, detail)
 
     def _at(self, method: str, path: str) -> str:
         return f"cluster {self.name}: {method} {path}"
@@ -267,13 +270,13 @@ def _no_number(word: str) -> NoReturn:
 
 
 def _detail(reply: Reply) -> str:
-    """FastAPI's `detail` in one line, "" where there is none."""
+    """FastAPI's `detail` or the `message` of OAR 2.5, "" where there is none."""
     try:
-        detail = decode(reply.body)["detail"]
+        body = decode(reply.body)
+        detail = body["detail"] if "detail" in body else body["message"]
     except (ValueError, KeyError, TypeError, IndexError):
         return ""
-    text = detail if isinstance(detail, str) else json.dumps(detail)
-    return _line(_without(reply.secret, text), 500)
+    return _without(reply.secret, detail if isinstance(detail, str) else json.dumps(detail))
 
 
 def _excerpt(reply: Reply) -> str:

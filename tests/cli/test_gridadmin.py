@@ -182,7 +182,7 @@ def test_faults_of_the_administrator(run, sql):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"--batch": "oar2_5"}, "not in this release"),
+        ({"--batch": "oar2_5", "--auth": "jwt"}, "knows no tokens"),
         ({"--batch": "g5k"}, "g5k is gone"),
         ({"--auth": "cert"}, "REST_CLIENT_CERTIFICATE_FILE"),
         ({"--auth": "password"}, "needs a user name and a password"),

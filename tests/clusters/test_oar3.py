@@ -542,7 +542,7 @@ def test_connect(api, tmp_path):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"batch": "oar2_5"}, "not in this release"),
+        ({"batch": "oar2_5", "api_auth_type": "jwt"}, "knows no tokens"),
         ({"batch": "g5k"}, "not in this release"),
         ({"api_auth_type": "cert"}, "REST_CLIENT_CERTIFICATE_FILE"),
         ({"api_auth_type": "cert", "certificate_file": "/x", "api_url": "http://x"}, "https"),
