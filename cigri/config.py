@@ -247,7 +247,7 @@ class Settings:
     token_key_file: str = key(
         "/etc/cigri/token.key",
         absolute,
-        "Key that encrypts the clusters' tokens and passwords; `gridadmin key create` makes it.",
+        "Key that encrypts tokens, passwords and the URLs of webhooks; `gridadmin key create` makes it.",
     )
 
     default_job_resources: str = key(

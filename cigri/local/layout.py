@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cigri import config
+from cigri.core import vault
 from cigri.errors import CigriError, ConfigError
 from cigri.local import processes
 from cigri.local.sockets import reachable
@@ -122,6 +123,11 @@ class Layout:
             write(file, secrets.token_urlsafe(32) + "\n")
         return file
 
+    @property
+    def token_key(self) -> Path:
+        """What encrypts tokens and the addresses of webhooks."""
+        return self.folder / "token.key"
+
     def write_configuration(self, plan: Plan, database: Mapping[str, str]) -> None:
         """The files that daemons, server and commands read. Raises ConfigError when a setting is bad."""
         keys = {
@@ -131,12 +137,14 @@ class Layout:
             **QUICK,
             "API_SOCKET": str(self.api_socket),
             "ADMISSION_RULES_DIRECTORY": "none",
-            "TOKEN_KEY_FILE": str(self.folder / "token.key"),
+            "TOKEN_KEY_FILE": str(self.token_key),
             "API_ADMINISTRATORS": ", ".join({"root": 0, pwd.getpwuid(os.geteuid()).pw_name: 0}),
         }
         unknown = plan.settings.keys() - (config.keys(config.Settings) | config.keys(config.ClientSettings))
         if unknown:
             raise ConfigError(f"--set: {', '.join(sorted(unknown))}: no such key")
+        if not self.token_key.exists():
+            vault.create_key_file(str(self.token_key))
         write(self.config, _lines("The local grid's daemons and API server", keys | plan.settings))
         config.load(str(self.config))
         client = {"API_SOCKET": str(config.load(str(self.config)).api_socket)}

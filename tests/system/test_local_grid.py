@@ -89,6 +89,7 @@ def test_up_work_down_and_up_again(folder: Path) -> None:
     settings = {"exec_file": "sleep 0.3; mkdir", "exec_directory": str(results)}  # a second success is impossible
     jdl = json.dumps({"name": "x", "nb_jobs": 24, "clusters": {"a": settings, "b": settings}})
     campaign = using(grid, "gridsub", "-j", jdl).split("CAMPAIGN_ID=")[1].split()[0]
+    assert "Subscribed" in using(grid, "gridnotify", "-w", "https://chat.example.org/hooks/x")  # there is a key for it
     assert processes.until(lambda: any(results.glob("[0-9]*")), 30, 0.1)
     os.kill(int((grid / "run" / "almighty").read_text().split()[0]), signal.SIGKILL)
     assert "up" in local("up", "--dir", str(grid))
