@@ -84,9 +84,8 @@ def _end(campaign: Json, display: Display) -> int:
         return CANCELLED
     if campaign["finished_jobs"] < campaign["total_jobs"]:
         lost = campaign["total_jobs"] - campaign["finished_jobs"]
-        display.say(
-            f"Campaign {campaign['id']}: {lost} task{'s' * (lost != 1)} failed: gridstat -c {campaign['id']} -e says why"
-        )
+        tasks = f"{lost} task{'s' * (lost != 1)}"
+        display.say(f"Campaign {campaign['id']}: {tasks} failed: gridstat -c {campaign['id']} -e says why")
         return SOME_FAILED
     display.say(f"Campaign {campaign['id']}: all {campaign['total_jobs']} tasks succeeded")
     return 0

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +105,55 @@ def test_no_server_is_not_tried_again(tmp_path):
         Client(ClientSettings(api_socket=str(tmp_path / "none"))).submit({}, list)
     with pytest.raises(ApiUnreachable, match="http://127.0.0.1:1: Connection refused"):
         Client(ClientSettings(api_socket="", api_host="127.0.0.1", api_port=1)).get("/")
+
+
+PEM = str(Path(__file__).parents[1] / "clusters" / "tls" / "localhost.pem")  # of tests only: signs itself
+
+
+@contextmanager
+def tls_server(body):
+    """Answers the next two connections behind TLS, if they get that far; its port and what arrived."""
+    context, arrived = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), []
+    context.load_cert_chain(PEM)
+
+    def serve():
+        for _ in range(2):
+            connection, _ = listening.accept()
+            with connection, suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+                arrived.append(secured.recv(65536))
+                secured.sendall(answer(200, body))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1], arrived
+        thread.join(20)
+
+
+def test_over_tls_the_certificate_is_verified(monkeypatch, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("cigri_" + "A" * 43)
+    token.chmod(0o600)
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    with tls_server({"total": 0}) as (port, arrived):
+        settings = ClientSettings(
+            api_socket="", api_host="127.0.0.1", api_port=port, api_ssl=True, api_token_file=str(token)
+        )
+        with pytest.raises(ApiUnreachable, match="certificate verify failed"):
+            Client(settings).get("/")
+        assert arrived == []  # nor the token
+        monkeypatch.setenv("SSL_CERT_FILE", PEM)
+        assert Client(settings).get("/") == {"total": 0}
+        assert b"Authorization: Bearer cigri_" in arrived[0]
+
+
+def test_verifying_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", "/dev/null")
+    with tls_server({"total": 1}) as (port, _):
+        settings = ClientSettings(
+            api_socket="", api_host="127.0.0.1", api_port=port, api_ssl=True, api_verify_ssl=False
+        )
+        assert Client(settings).get("/") == Client(settings).get("/") == {"total": 1}
 
 
 def test_nonsense_is_told_as_such(serve):
