@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
 from cigri.daemons.sites import Site, Sites, is_ours
 from cigri.daemons.sweeping import sweep
+from cigri.daemons.turns import Turns
 from cigri.db import clusters, events, grid, kills, strays
 from cigri.db.engine import notify
 from cigri.db.kills import Doomed, KillReason
@@ -37,7 +37,7 @@ class Nikita(Daemon):
     def __init__(self, settings: Settings, engine: Engine) -> None:
         super().__init__(settings, engine, "nikita")
         self._sites = Sites(self)
-        self._last: dict[tuple[str, int], float] = {}
+        self._turns = Turns()
         self._more = False
 
     @property
@@ -45,7 +45,7 @@ class Nikita(Daemon):
         return self.min_cycle if self._more else self.settings.daemon_period
 
     def drop(self) -> None:
-        self._last.clear()
+        self._turns.forget()
 
     def close(self) -> None:
         super().close()
@@ -114,7 +114,7 @@ class Nikita(Daemon):
             kills.unmark(session, [job.id])
 
     def _mark_late(self, site: Site) -> int:
-        if not self._turn("late", site.id, OVERDUE_PERIOD):
+        if not self._turns.take("late", site.id, OVERDUE_PERIOD):
             return 0
         with self.transaction() as session:
             if not clusters.live_jobs(session, site.id) or events.is_blacklisted(session, site.id):
@@ -131,7 +131,7 @@ class Nikita(Daemon):
             soon = strays.expected(session, site.id, self.settings.request_arrival_window)
             at_once = grid.unswept(session, site.id)
             due = clusters.last_swept(session, site.id) >= (SWEEP_PERIOD if soon else LONG_SWEEP_PERIOD)
-        if not (at_once or due) or not self._turn("sweep", site.id, SWEEP_RETRY):
+        if not (at_once or due) or not self._turns.take("sweep", site.id, SWEEP_RETRY):
             return 0
         swept = sweep(site, everybody=at_once)
         if at_once and swept.skipped:
@@ -141,14 +141,6 @@ class Nikita(Daemon):
             clusters.note(session, site.id, swept_at=func.now())
             notify(session, "jobs" if swept.found else "allowances")
         return swept.found
-
-    def _turn(self, what: str, which: int, period: float) -> bool:
-        """Whether it is time for this again; asking takes the turn."""
-        now = time.monotonic()
-        if now - self._last.get((what, which), float("-inf")) < period:
-            return False
-        self._last[what, which] = now
-        return True
 
 
 def run(arguments: Sequence[str]) -> int:

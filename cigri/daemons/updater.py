@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
 from cigri.daemons.renewing import renew_tokens
 from cigri.daemons.sites import Site, Sites
+from cigri.daemons.turns import Turns
 from cigri.db import clusters, events, repair, upkeep
 from cigri.db.engine import notify
 from cigri.db.views import statistics
@@ -36,10 +36,10 @@ class Updater(Daemon):
     def __init__(self, settings: Settings, engine: Engine) -> None:
         super().__init__(settings, engine, "updater")
         self._sites = Sites(self)
-        self._due: dict[tuple[str, int], float] = {}
+        self._turns = Turns()
 
     def drop(self) -> None:
-        self._due.clear()
+        self._turns.forget()
 
     def close(self) -> None:
         super().close()
@@ -51,10 +51,10 @@ class Updater(Daemon):
             records = clusters.present(session)
         said = [done for record in records if record.enabled and (done := self._each(record.id, record.name))]
         usage = self.settings.grid_usage_update_period
-        if usage and self._turn("usage", 0, usage):
+        if usage and self._turns.take("usage", 0, usage):
             with self.transaction() as session:
                 upkeep.record_usage(session)
-        if self._turn("upkeep", 0, UPKEEP_PERIOD):
+        if self._turns.take("upkeep", 0, UPKEEP_PERIOD):
             with self.transaction() as session:
                 upkeep.forget_old(session)
                 statistics.forget_minutes(session, self.settings.campaign_throughput_window)
@@ -73,22 +73,14 @@ class Updater(Daemon):
             healed = self._heal(site, due) if due else ""
             if away and not healed:
                 return ""
-            if self._turn("tokens", cluster_id, TOKENS_PERIOD):
+            if self._turns.take("tokens", cluster_id, TOKENS_PERIOD):
                 renew_tokens(site)
-            if self._turn("sense", cluster_id, SENSE_PERIOD if busy else IDLE_SENSE_PERIOD):
+            if self._turns.take("sense", cluster_id, SENSE_PERIOD if busy else IDLE_SENSE_PERIOD):
                 self._sense(site)
             return healed
         except (ClusterError, ConfigError) as error:
             log.info("%s: %s", name, error)
             return ""
-
-    def _turn(self, what: str, which: int, period: float) -> bool:
-        """Whether it is time for this again; asking takes the turn."""
-        now = time.monotonic()
-        if now < self._due.get((what, which), 0.0):
-            return False
-        self._due[what, which] = now + period
-        return True
 
     def _heal(self, site: Site, due: list[int]) -> str:
         """Close the events that wait for the cluster to answer, if it does; else look again, ever later."""

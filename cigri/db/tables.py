@@ -12,17 +12,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.schema import FetchedValue
 
-from cigri.core.events import Severity
+from cigri.core.events import Scope, Severity
 from cigri.core.states import CampaignState, EventState, JobKind, JobState, StageState, SubmissionState, TaskState
 from cigri.core.telling import Channel
-
-
-class EventClass(enum.StrEnum):
-    CLUSTER = "cluster"
-    JOB = "job"
-    CAMPAIGN = "campaign"
-    NOTIFY = "notify"
-    LOG = "log"
 
 
 def _enum(of: type[enum.StrEnum], name: str) -> Enum:
@@ -43,7 +35,7 @@ class Table(DeclarativeBase):
         StageState: _enum(StageState, "stage_state"),
         SubmissionState: _enum(SubmissionState, "submission_state"),
         EventState: _enum(EventState, "event_state"),
-        EventClass: _enum(EventClass, "event_class"),
+        Scope: _enum(Scope, "event_class"),
         Channel: _enum(Channel, "subscription_type"),
         Severity: _enum(Severity, "severity"),
     }
@@ -238,7 +230,7 @@ class Submission(Table):
 class Event(Table):
     __tablename__ = "events"
     id: Mapped[int] = _key(BigInteger)
-    class_: Mapped[EventClass] = mapped_column("class")
+    class_: Mapped[Scope] = mapped_column("class")
     code: Mapped[str]
     state: Mapped[EventState] = _default()
     campaign_id: Mapped[int | None]

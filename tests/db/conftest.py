@@ -201,6 +201,17 @@ def books(unchecked: Books) -> Iterator[Books]:
 
 
 @pytest.fixture
+def cluster(books: Books) -> int:
+    return books.cluster()
+
+
+@pytest.fixture
+def campaign(books: Books, cluster: int) -> int:
+    """A campaign of four tasks there."""
+    return books.campaign([cluster], 4)
+
+
+@pytest.fixture
 def other_engine(database: Any) -> Iterator[Engine]:
     """The connections of another process."""
     engine = create_engine(database.url, application="other")

@@ -21,16 +21,6 @@ ACTIVE, PENDING, DONE, FAILED, CANCELLED = (
 
 
 @pytest.fixture
-def cluster(books):
-    return books.cluster()
-
-
-@pytest.fixture
-def campaign(books, cluster):
-    return books.campaign([cluster], 4)
-
-
-@pytest.fixture
 def there(books, cluster, campaign):
     """The jobs of all four tasks, on their cluster."""
     return books.submit(cluster, campaign, 4)

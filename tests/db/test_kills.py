@@ -12,11 +12,6 @@ from cigri.db.tables import Job
 
 
 @pytest.fixture
-def cluster(books):
-    return books.cluster()
-
-
-@pytest.fixture
 def campaign(books, cluster):
     return books.campaign([cluster], 6)
 

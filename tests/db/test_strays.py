@@ -11,16 +11,6 @@ from cigri.db import events, strays, submissions
 
 
 @pytest.fixture
-def cluster(books):
-    return books.cluster()
-
-
-@pytest.fixture
-def campaign(books, cluster):
-    return books.campaign([cluster], 4)
-
-
-@pytest.fixture
 def there(books, cluster, campaign):
     return books.submit(cluster, campaign, 2)
 

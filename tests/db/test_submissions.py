@@ -16,16 +16,6 @@ ACTIVE, PENDING, CANCELLED = TaskState.ACTIVE, TaskState.PENDING, TaskState.CANC
 
 
 @pytest.fixture
-def cluster(books):
-    return books.cluster()
-
-
-@pytest.fixture
-def campaign(books, cluster):
-    return books.campaign([cluster], 4)
-
-
-@pytest.fixture
 def sent(books, cluster, campaign):
     books.allow(cluster, campaign, 3)
     return books.claim(cluster, campaign)

@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session, aliased
 
+from cigri.core.events import Scope
 from cigri.core.states import EventState
-from cigri.db.tables import Cluster, Event, EventClass
+from cigri.db.tables import Cluster, Event
 from cigri.db.views.campaigns import open_events_of
 
 HIDDEN = ("REMOTE_WAITING_FRAG", "FRAG_RESUBMIT_BY_NIKITA")  # of no use to anybody but the grid
@@ -53,7 +54,7 @@ def of_campaign(
 
 def of_grid(session: Session, *, limit: int, offset: int, after: int = 0) -> tuple[list[EventView], int]:
     """Open events that belong to no campaign, after the event `after`; how many in all."""
-    unfit = Event.class_.not_in([EventClass.JOB, EventClass.CAMPAIGN])
+    unfit = Event.class_.not_in([Scope.JOB, Scope.CAMPAIGN])
     mine = (Event.state == EventState.OPEN, Event.campaign_id.is_(None), unfit, Event.id > after)
     return _page(session, limit, offset, *mine)
 
