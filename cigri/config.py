@@ -90,6 +90,13 @@ def seconds(low: float = 0.0, *, above: bool = False) -> Callable[[str], float]:
     return number(low, above=above, what="a number of seconds")
 
 
+def fraction(value: str) -> float:
+    """A number from 0 to 1."""
+    if re.fullmatch(r"[01]|1\.0*|0?\.[0-9]+|0\.", value):
+        return float(value)
+    raise ValueError("must be a number from 0 to 1")
+
+
 def truth(value: str) -> bool:
     word = value.lower()
     if word in ("true", "yes", "on", "1"):
@@ -259,6 +266,17 @@ class Settings:
     )
     stress_factor: float = key(
         0.8, number(0, above=True), "A cluster whose stress factor reaches this gets no new job."
+    )
+    usage_half_life: float = key(
+        604800.0,
+        seconds(),
+        "Time in which what a user has used counts half: who used little lately gets up to twice its share, who used "
+        "much down to half of it; 0: it never counts.",
+    )
+    preempted_charge: float = key(
+        1.0,
+        fraction,
+        "Part of what a job had used when its cluster took the resources away that its owner is charged: 0 to 1.",
     )
     max_failures: int = key(
         10,

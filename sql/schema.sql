@@ -136,6 +136,7 @@ CREATE TABLE campaign_clusters (
     cluster_id  integer NOT NULL REFERENCES clusters,
     max_jobs    integer CHECK (max_jobs > 0),
     urgent      boolean NOT NULL DEFAULT false,        -- test mode: ahead of others
+    share       double precision NOT NULL DEFAULT 1 CHECK (share > 0), -- its weight among its user's campaigns
     prologue    boolean NOT NULL DEFAULT false,        -- no task before it has ended with 0
     epilogue    boolean NOT NULL DEFAULT false,
     max_failures integer CHECK (max_failures > 0),     -- NULL: the configuration's
@@ -144,10 +145,15 @@ CREATE TABLE campaign_clusters (
     owes_epilogue boolean NOT NULL DEFAULT false,      -- something was begun there that the epilogue is to end
     done        integer NOT NULL DEFAULT 0,            -- tasks that succeeded there ...
     failed      integer NOT NULL DEFAULT 0,            -- ... and that were set aside there
+    longest     double precision NOT NULL DEFAULT 3600, -- core-seconds that a job there is charged at most
+    ended       bigint NOT NULL DEFAULT 0,             -- jobs that ended there ...
+    used        double precision NOT NULL DEFAULT 0,   -- ... the core-seconds that they were charged ...
+    uncharged   double precision NOT NULL DEFAULT 0,   -- ... and those of them that are not in virtual times yet
     PRIMARY KEY (campaign_id, cluster_id)
 );
 CREATE INDEX campaign_clusters_of_cluster ON campaign_clusters (cluster_id, campaign_id);
 CREATE INDEX campaign_clusters_owing ON campaign_clusters (campaign_id) WHERE owes_epilogue;
+CREATE INDEX campaign_clusters_uncharged ON campaign_clusters (cluster_id) WHERE uncharged > 0;
 
 -- How many tasks of a campaign are in each state, so that a million tasks are as quick to count as ten. Each writer
 -- (a runner: its cluster's id; everybody else: 0) adds to a row of its own, so that writers never wait for each
@@ -349,9 +355,36 @@ CREATE TABLE allowances (
     campaign_id integer NOT NULL REFERENCES campaigns ON DELETE CASCADE,
     tasks       integer NOT NULL CHECK (tasks >= 0),
     rank        integer NOT NULL,
-    served_at   timestamptz,  -- when a runner last took tasks: who waited longest comes first
     PRIMARY KEY (cluster_id, campaign_id)
 );
+
+-- Virtual times (cigri.core.ledger): core-seconds over weights, of each cluster, among its users, and among the campaigns of
+-- each user there. Written by the metascheduler together with the allowances.
+CREATE TABLE cluster_shares (
+    cluster_id   integer PRIMARY KEY REFERENCES clusters ON DELETE CASCADE,
+    virtual_time double precision NOT NULL DEFAULT 0
+);
+
+CREATE TABLE user_shares (
+    cluster_id   integer NOT NULL REFERENCES clusters ON DELETE CASCADE,
+    grid_user    text NOT NULL CHECK (grid_user <> ''),
+    virtual_time double precision NOT NULL,
+    inner_time   double precision NOT NULL,             -- the virtual time among its campaigns
+    active       boolean NOT NULL,                      -- in the backlog when the cluster was dealt out last
+    weight       double precision NOT NULL CHECK (weight > 0),
+    recent       double precision NOT NULL,             -- core-seconds charged, with a half-life ...
+    recent_at    timestamptz NOT NULL DEFAULT now(),    -- ... as of then
+    PRIMARY KEY (cluster_id, grid_user)
+);
+
+CREATE TABLE campaign_shares (
+    cluster_id   integer NOT NULL REFERENCES clusters ON DELETE CASCADE,
+    campaign_id  integer NOT NULL REFERENCES campaigns ON DELETE CASCADE,
+    virtual_time double precision NOT NULL,
+    active       boolean NOT NULL,
+    PRIMARY KEY (cluster_id, campaign_id)
+);
+CREATE INDEX campaign_shares_of_campaign ON campaign_shares (campaign_id);
 
 -- How the tries of a campaign's tasks ended, so that its statistics are as quick for millions of jobs as for ten.
 -- A row of its own for each writer, as in campaign_counts. Sums are exact: numeric, of seconds and of their squares.

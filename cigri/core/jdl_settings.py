@@ -7,6 +7,8 @@ there and nowhere else.
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -18,6 +20,7 @@ from cigri.core.walltime import Walltime
 T = TypeVar("T")
 
 RETRIES = 3
+MOST_CORES = 10**6  # that a job is believed to ask for
 LATER = "is not available in this version; leave it out"
 NEVER = "does not exist here, nor did it ever work; leave it out"
 
@@ -66,6 +69,11 @@ class ClusterJob:
     project: str = setting(jdl_values.text, "OAR project.", default="")
     max_jobs: int | None = optional(
         jdl_values.most, "Most jobs of this campaign on the cluster at a time; none by default."
+    )
+    share: float = setting(
+        jdl_values.weight,
+        "Weight of this campaign among its owner's on the cluster: 2 gets twice as much as 1; 0.01 to 100.",
+        default=1.0,
     )
     max_failures: int | None = optional(
         jdl_values.most,
@@ -122,6 +130,11 @@ class ClusterJob:
         return self.max_retries
 
     @property
+    def cores(self) -> int:
+        """How many resources one job asks for, as far as its request says: hosts with all that they have are one."""
+        return min(MOST_CORES, max(1, sum(_product(group) for group in self.resources.split("+"))))
+
+    @property
     def types(self) -> tuple[str, ...]:
         """The OAR types of its jobs."""
         best_effort = self.type == "best-effort" and not self.test_mode
@@ -158,6 +171,12 @@ class Campaign:
     clusters: Mapping[str, ClusterJob]
     jobs_type: str = "normal"
     private: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _product(group: str) -> int:
+    """Of the numbers in /nodes=2/core=4."""
+    counts = re.findall(r"=\s*(\d+)", re.sub(r"\{[^}]*\}", "", group))
+    return math.prod(map(int, counts)) if counts else 1
 
 
 class Setting(NamedTuple):

@@ -76,6 +76,14 @@ def count(value: object) -> int:
     raise ValueError("must be a whole number from 0 to 9999")
 
 
+def weight(value: object) -> float:
+    """A weight, from 0.01 to 100."""
+    digits = str(value).strip() if isinstance(value, (int, float, str)) and not isinstance(value, bool) else ""
+    if re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?", digits, re.ASCII) and 0.01 <= float(digits) <= 100:
+        return float(digits)
+    raise ValueError("must be a number from 0.01 to 100")
+
+
 def exit_codes(value: object) -> tuple[int, ...]:
     """An array of exit codes, 1 to 255."""
     if isinstance(value, str):

@@ -1,93 +1,203 @@
-"""Who gets the jobs that a cluster can take: users in turn, campaigns of a user in turn, nobody is left out."""
+"""Who gets the jobs that a cluster can take: start-time fair queuing among users, and among the campaigns of each.
+
+Time is virtual: core-seconds over a weight. Whoever is behind comes next; what its jobs will use counts as soon as
+they are sent, and is put right when they end. docs/scheduling.md has the rule, its bounds and why they hold.
+"""
 
 from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cigri.core.ledger import Ledger, retire, start, use_factors
+
+AHEAD_SHARE = 8  # of so many slots one is for what goes ahead of its turn: test mode, prologues, epilogues
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """A campaign that has tasks left for a cluster. `served`: when it last got some there (0: never), any clock."""
+    """A campaign that has tasks left for a cluster. Amounts are core-seconds."""
 
     campaign_id: int
     user: str
     pending: int
     live: int  # its jobs on this cluster
     max_jobs: int | None = None
-    served: float = 0.0
-    urgent: bool = False  # in test mode: served before all others
-    weight: float = 1.0  # of the user's share, the same for all campaigns of a user
+    urgent: bool = False  # in test mode: ahead of others
+    weight: float = 1.0  # of the user, the same in all campaigns of a user
+    share: float = 1.0  # of the campaign among its user's
+    guess: float = 1.0  # what one job of it is expected to be charged
+    longest: float = 1.0  # the most that one job of it is charged
+    spent: float = 0.0  # what its running jobs have used so far
 
     @property
     def room(self) -> int:
         """How many tasks it could use now."""
         return self.pending if self.max_jobs is None else max(0, min(self.pending, self.max_jobs - self.live))
 
+    @property
+    def reserved(self) -> float:
+        """What its jobs in flight will be charged."""
+        return max(self.live * self.guess, self.spent)
+
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """How many tasks of a campaign the cluster may take now; who waited longest is submitted first."""
+    """How many tasks of a campaign the cluster may take now; who is first in turn is submitted first."""
 
     campaign_id: int
     tasks: int
 
 
-def share(backlogs: Sequence[Backlog], jobs: int) -> list[Grant]:
-    """Deal `jobs` places out, one campaign in test mode per user first; the grants come in their order of use.
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Jobs in flight of campaigns that can use no more places: core-seconds by user, and how many jobs.
 
-    One place at a time goes to the user with the fewest jobs (for the user's weight) there, and of that user's to the
-    one with the fewest; among equals to who was served longest ago. So no campaign with room is passed over twice
-    by another of the same user, nor a user by another user, while the other has more jobs there; and with fewer
-    places than campaigns they take turns.
+    ahead: jobs in flight, of all campaigns, that went ahead of their turn.
     """
-    ahead = _ahead(backlogs)
-    urgent = _deal([backlog for backlog in backlogs if backlog.campaign_id in ahead], jobs)
-    left = jobs - sum(grant.tasks for grant in urgent)
-    return urgent + _deal([backlog for backlog in backlogs if backlog.campaign_id not in ahead], left)
+
+    reserved: Mapping[str, float] = field(default_factory=dict)
+    live: int = 0
+    ahead: int = 0
 
 
-def _ahead(backlogs: Sequence[Backlog]) -> set[int]:
-    """The campaigns in test mode that go ahead: one of each user at a time; the others take their ordinary turn."""
-    busy = {backlog.user for backlog in backlogs if backlog.urgent and backlog.live}
-    first: dict[str, int] = {}
-    for backlog in sorted(backlogs, key=lambda backlog: (backlog.served, backlog.campaign_id)):
-        if backlog.urgent and backlog.room > 0 and backlog.user not in busy:
-            first.setdefault(backlog.user, backlog.campaign_id)
-    return set(first.values())
+def share(ledger: Ledger, backlogs: Sequence[Backlog], jobs: int, others: Others | None = None) -> list[Grant]:
+    """Deal `jobs` places out; the grants come in their order of use. Brings the ledger to the present.
 
-
-def _deal(backlogs: Sequence[Backlog], jobs: int) -> list[Grant]:
+    First, within a bounded share, who goes ahead; then, while there is a slot for each campaign, who has nothing
+    there; then who is behind.
+    """
+    others = others or Others()
     hungry = [backlog for backlog in backlogs if backlog.room > 0]
-    campaigns: dict[str, list[tuple[int, float, int]]] = defaultdict(list)
-    for backlog in hungry:
-        heapq.heappush(campaigns[backlog.user], (backlog.live, backlog.served, backlog.campaign_id))
-    weights = {backlog.user: backlog.weight for backlog in hungry}
-    users = _users(backlogs, weights)
-    room = {backlog.campaign_id: backlog.room for backlog in hungry}
-    given: dict[int, int] = {}
-    while jobs > 0 and users:
-        load, served, user = heapq.heappop(users)
-        campaign_live, campaign_served, campaign_id = heapq.heappop(campaigns[user])
-        given[campaign_id] = given.get(campaign_id, 0) + 1
-        jobs -= 1
-        if given[campaign_id] < room[campaign_id]:
-            heapq.heappush(campaigns[user], (campaign_live + 1, campaign_served, campaign_id))
-        if campaigns[user]:
-            heapq.heappush(users, (load + 1 / weights[user], served, user))
-    order = {backlog.campaign_id: (backlog.served, backlog.campaign_id) for backlog in hungry}
-    return [Grant(campaign_id, given[campaign_id]) for campaign_id in sorted(given, key=order.__getitem__)]
+    deal = _Deal(ledger, hungry, jobs, others)
+    deal.once(_ahead(backlogs, others, deal))
+    if deal.slots >= len(hungry):
+        deal.once(backlog for backlog in hungry if not deal.live[backlog.campaign_id])
+    deal.deal(hungry)
+    return [Grant(campaign_id, tasks) for campaign_id, tasks in deal.given.items()]
 
 
-def _users(backlogs: Sequence[Backlog], weights: Mapping[str, float]) -> list[tuple[float, float, str]]:
-    """The users with something to do: how loaded each is, when it was served, its name."""
-    live: dict[str, int] = defaultdict(int)
-    served: dict[str, float] = defaultdict(float)
-    for backlog in backlogs:
-        live[backlog.user] += backlog.live
-        served[backlog.user] = max(served[backlog.user], backlog.served)
-    users = [(live[user] / weights[user], served[user], user) for user in weights]
-    heapq.heapify(users)
-    return users
+def slots_ahead(slots: int) -> int:
+    """How many of a cluster's slots may be taken ahead of the turn."""
+    return max(1, slots // AHEAD_SHARE)
+
+
+def weights(ledger: Ledger, backlogs: Iterable[Backlog]) -> dict[str, float]:
+    """The weights of the users who compete: as they were given, bent by their recent use."""
+    fixed = {backlog.user: backlog.weight for backlog in backlogs}
+    recent = {user: ledger.users[user].recent for user in fixed if user in ledger.users}
+    factors = use_factors(recent, fixed)
+    return {user: weight * factors[user] for user, weight in fixed.items()}
+
+
+def _ahead(backlogs: Sequence[Backlog], others: Others, deal: _Deal) -> list[Backlog]:
+    """The campaigns in test mode that go ahead: one of each user at a time, on few slots.
+
+    On a small cluster, where one slot is much, only those whose users are not ahead of their turn already.
+    """
+    busy = {backlog.user for backlog in backlogs if backlog.urgent and backlog.live}
+    slots = deal.slots + others.live
+    first: dict[str, Backlog] = {}
+    for backlog in sorted(backlogs, key=lambda each: (deal.times.get(each.campaign_id, 0.0), each.campaign_id)):
+        if backlog.urgent and backlog.room > 0 and backlog.user not in busy:
+            first.setdefault(backlog.user, backlog)
+    if slots < AHEAD_SHARE:
+        first = {user: backlog for user, backlog in first.items() if deal.in_time(backlog)}
+    line = sorted(first.values(), key=lambda backlog: (deal.ahead[backlog.user], backlog.user))
+    return line[: max(0, slots_ahead(slots) - others.ahead)]
+
+
+def by_turns(waiting: Sequence[tuple[int, str]], there: Mapping[str, int], places: int) -> list[int]:
+    """Which of these (number, user) get places: users in turn, of each in order; `there`: what each has already."""
+    had = dict(there)
+    line = []
+    for place, (number, user) in enumerate(waiting):
+        had[user] = had.get(user, 0) + 1
+        line.append((had[user], place, number))
+    return [number for _, _, number in sorted(line)[: max(0, places)]]
+
+
+class _Deal:
+    """One deal under way. Times are virtual and count the jobs in flight, those given out here too."""
+
+    def __init__(self, ledger: Ledger, hungry: Sequence[Backlog], jobs: int, others: Others) -> None:
+        self.ledger = ledger
+        self.left = jobs
+        self.slots = jobs + sum(backlog.live for backlog in hungry)
+        self.live = {backlog.campaign_id: backlog.live for backlog in hungry}
+        self.given: dict[int, int] = {}
+        self.ahead: dict[str, float] = {}  # of users
+        self.times: dict[int, float] = {}  # of campaigns
+        self.weights = weights(ledger, hungry)
+        retire(ledger, self.weights, self.live)
+        by_user: dict[str, list[Backlog]] = defaultdict(list)
+        for backlog in hungry:
+            by_user[backlog.user].append(backlog)
+        for user, backlogs in by_user.items():
+            self._admit(user, backlogs, others.reserved.get(user, 0.0))
+        if self.ahead:
+            ledger.time = max(ledger.time, min(self.ahead.values()))
+
+    def _admit(self, user: str, backlogs: Sequence[Backlog], elsewhere: float) -> None:
+        """Bring the accounts of a user and of its campaigns to the present."""
+        account, weight = self.ledger.user(user), self.weights[user]
+        account.weight = weight
+        flying = (elsewhere + sum(backlog.reserved for backlog in backlogs)) / weight
+        if not account.active:
+            account.active = True
+            one = max(backlog.guess for backlog in backlogs) / weight
+            account.time = start(account.time, self.ledger.time, flying, one)
+        longest = max(backlog.longest for backlog in backlogs) / weight
+        account.time = min(account.time, self.ledger.time + self._lead(longest))
+        self.ahead[user] = account.time + flying
+        for backlog in backlogs:
+            mine, flying = self.ledger.campaign(user, backlog.campaign_id), backlog.reserved / backlog.share
+            if not mine.active:
+                mine.active = True
+                mine.time = start(mine.time, account.inner, flying, backlog.guess / backlog.share)
+            mine.time = min(mine.time, account.inner + self._lead(backlog.longest / backlog.share))
+            self.times[backlog.campaign_id] = mine.time + flying
+        account.inner = max(account.inner, min(self.times[backlog.campaign_id] for backlog in backlogs))
+
+    def _lead(self, longest: float) -> float:
+        """The furthest that its turns alone can bring somebody ahead: what goes beyond is not held against them."""
+        return 2 * (self.slots + 1) * longest
+
+    def in_time(self, backlog: Backlog) -> bool:
+        """Whether the user of this campaign is ahead of the others by one job at most."""
+        return self.ahead[backlog.user] <= self.ledger.time + backlog.guess / self.weights[backlog.user]
+
+    def once(self, backlogs: Iterable[Backlog]) -> None:
+        """A place for each of these, as far as there are any."""
+        self.deal(list(backlogs), again=False)
+
+    def deal(self, backlogs: Sequence[Backlog], *, again: bool = True) -> None:
+        """Place by place, the user who is furthest behind, and of its campaigns the one that is."""
+        campaigns: dict[str, list[tuple[float, int, int, Backlog]]] = defaultdict(list)
+        for backlog in backlogs:
+            if self.given.get(backlog.campaign_id, 0) < backlog.room:
+                campaigns[backlog.user].append(self._entry(backlog))
+        for queue in campaigns.values():
+            heapq.heapify(queue)
+        users = [(self.ahead[user], user) for user in campaigns]
+        heapq.heapify(users)
+        while self.left > 0 and users:
+            _, user = heapq.heappop(users)
+            backlog = heapq.heappop(campaigns[user])[3]
+            self._give(backlog)
+            if again and self.given[backlog.campaign_id] < backlog.room:
+                heapq.heappush(campaigns[user], self._entry(backlog))
+            if campaigns[user]:
+                heapq.heappush(users, (self.ahead[user], user))
+
+    def _entry(self, backlog: Backlog) -> tuple[float, int, int, Backlog]:
+        return self.times[backlog.campaign_id], self.live[backlog.campaign_id], backlog.campaign_id, backlog
+
+    def _give(self, backlog: Backlog) -> None:
+        self.left -= 1
+        self.given[backlog.campaign_id] = self.given.get(backlog.campaign_id, 0) + 1
+        self.live[backlog.campaign_id] += 1
+        self.times[backlog.campaign_id] += backlog.guess / backlog.share
+        self.ahead[backlog.user] += backlog.guess / self.weights[backlog.user]

@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sqlalchemy.orm import Session
+
 from cigri.clusters.base import RemoteJob, RemoteState
 from cigri.core import outcome
 from cigri.core.adopted import has_name
@@ -296,9 +298,14 @@ class Follower:
             for word in changes.unknown_words - self._words:
                 self._words.add(word)
                 events.record(session, events.News("UNKNOWN_STATE", f"unknown job state {word!r}", cluster_id=site.id))
-            ended = jobs.finish(session, site.id, changes.ends, site.settings.max_failures) if changes.ends else set()
+            ended = self._finish(session, site, changes.ends) if changes.ends else set()
             notify(session, "jobs")
         return len(ended)
+
+    @staticmethod
+    def _finish(session: Session, site: Site, ends: Sequence[End]) -> set[int]:
+        settings = site.settings
+        return jobs.finish(session, site.id, ends, settings.max_failures, settings.preempted_charge)
 
     def _note_rate(self, site: Site, ended: int, elapsed: float, *, busy: bool) -> None:
         weight = 1 - math.exp(-max(elapsed, 0.001) / RATE_TIME)

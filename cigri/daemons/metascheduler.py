@@ -3,58 +3,96 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import ClassVar
 
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from cigri.config import Settings
 from cigri.core import control, scheduling
 from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
-from cigri.db import allowances, campaigns, endings, stages
+from cigri.db import allowances, campaigns, endings, shares, stages
 from cigri.db.engine import notify
+
+LEAST_CYCLE = 0.1
 
 
 class Metascheduler(Daemon):
     topics: ClassVar[frozenset[str]] = frozenset({"campaigns", "jobs", "clusters"})
-    min_cycle = 0.1
+    min_cycle = LEAST_CYCLE
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         super().__init__(settings, engine, "metascheduler")
 
     def cycle(self) -> str:
         """Deal out what the clusters can take, then see which campaigns are over."""
+        began = time.monotonic()
         self._stage()
         allowed = self._allow()
         ended = self._close()
         self._clear()
+        # With very many campaigns, however often it is called, it rests as long as it works.
+        self.min_cycle = max(LEAST_CYCLE, 2 * (time.monotonic() - began))
         said = [f"{allowed} tasks allowed"] if allowed else []
         said += [f"campaigns ended: {', '.join(map(str, ended))}"] if ended else []
         return ", ".join(said)
 
     def _stage(self) -> None:
-        """Open the prologues and epilogues that are due, each with a job for its cluster's runner."""
+        """Open the prologues and epilogues that are due, and launch as many as may go ahead of tasks."""
         with self.transaction() as session:
             dropped = stages.drop_needless(session)
             opened = stages.open_prologues(session) + stages.open_epilogues(session)
-            if stages.launch_due(session) or opened or dropped:
+            if self._launch(session) or opened or dropped:
                 notify(session, "allowances")
+
+    def _launch(self, session: Session) -> int:
+        due = stages.due(session)
+        if not due:
+            return 0
+        flying = allowances.flying(session)
+        launched = []
+        for cluster_id, load in allowances.loads(session, self.settings.stress_factor, flying).items():
+            there = flying.get(cluster_id, ())
+            slots = load.live + control.order(load, self.settings.runner_max_waiting)
+            room = scheduling.slots_ahead(slots) - sum(each.ahead for each in there)
+            waiting = [(number, each.user) for number, each in enumerate(due) if each.cluster_id == cluster_id]
+            had = {each.user: each.ahead for each in there}
+            launched += [due[number] for number in scheduling.by_turns(waiting, had, room)]
+        return stages.launch(session, launched)
 
     def _allow(self) -> int:
         """Replace the allowances; how many tasks are allowed now, 0 when nobody may take anything new."""
         with self.transaction() as session:
             allowances.lock(session)
-            grants = {
-                place.cluster_id: scheduling.share(
-                    place.backlogs, control.order(place.load, self.settings.runner_max_waiting)
-                )
-                for place in allowances.situations(session, self.settings.stress_factor)
-            }
+            grants = self._share(session)
             if not allowances.write(session, grants):
                 return 0
             notify(session, "allowances")
         return sum(grant.tasks for dealt in grants.values() for grant in dealt)
+
+    def _share(self, session: Session) -> dict[int, list[scheduling.Grant]]:
+        """Bring the virtual times to the present and deal out what the clusters can take."""
+        settings = self.settings
+        charges = shares.take_charges(session)
+        flying = allowances.flying(session)
+        loads = allowances.loads(session, settings.stress_factor, flying)
+        orders = {cluster_id: control.order(load, settings.runner_max_waiting) for cluster_id, load in loads.items()}
+        wanting = [cluster_id for cluster_id, jobs in orders.items() if jobs]
+        ledgers = shares.read(session, {*wanting, *charges}, settings.usage_half_life)
+        for cluster_id, ended in charges.items():
+            for charge in ended:
+                ledgers.of_cluster[cluster_id].charge(charge)
+        backlogs = allowances.backlogs(session, wanting, flying)
+        grants = {}
+        for cluster_id in wanting:
+            there = backlogs.get(cluster_id, [])
+            others = allowances.others(flying.get(cluster_id, ()), there)
+            grants[cluster_id] = scheduling.share(ledgers.of_cluster[cluster_id], there, orders[cluster_id], others)
+        shares.write(session, ledgers)
+        return grants
 
     def _clear(self) -> None:
         """Cancel what is left of large cancelled campaigns, a part in each round."""
@@ -67,6 +105,7 @@ class Metascheduler(Daemon):
             ended = endings.terminate_finished(session)
             if ended:
                 allowances.forget_ended(session)
+                shares.forget_ended(session)
                 notify(session, "ended")
         return ended
 

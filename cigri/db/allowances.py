@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Integer, ScalarSelect, Subquery, delete, func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Float, Integer, Subquery, any_, delete, func, literal, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
+from cigri.core import ledger
 from cigri.core.control import Load
-from cigri.core.scheduling import Backlog, Grant
-from cigri.core.states import LIVE, CampaignState, JobState, TaskState
+from cigri.core.scheduling import Backlog, Grant, Others
+from cigri.core.states import LIVE, CampaignState, JobKind, JobState, TaskState
 from cigri.db.arrays import rows
 from cigri.db.events import blacklisted
 from cigri.db.stages import ready
@@ -32,12 +33,18 @@ _NO_SYNC = {"synchronize_session": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Situation:
-    """A cluster that may get jobs, and the campaigns that have tasks left for it."""
+class Flying:
+    """The jobs in flight of a campaign on a cluster. `reserved`: core-seconds that they will be charged."""
 
-    cluster_id: int
-    load: Load
-    backlogs: tuple[Backlog, ...]
+    campaign_id: int
+    user: str
+    live: int
+    running: int
+    spent: float  # core-seconds, by those that run
+    resources: int  # of those that run ...
+    counted: int  # ... as far as they are known
+    ahead: int  # in test mode, prologues and epilogues
+    reserved: float
 
 
 def lock(session: Session) -> None:
@@ -46,53 +53,97 @@ def lock(session: Session) -> None:
     session.execute(query.with_for_update()).all()
 
 
-def situations(session: Session, stress_limit: float) -> list[Situation]:
-    """The clusters that may get jobs: enabled, not blacklisted, below their stress limit."""
-    loads = _loads(session, stress_limit)
-    backlogs = _backlogs(session, list(loads))
-    return [Situation(cluster_id, load, tuple(backlogs[cluster_id])) for cluster_id, load in loads.items()]
-
-
-def _loads(session: Session, stress_limit: float) -> dict[int, Load]:
+def flying(session: Session) -> dict[int, list[Flying]]:
+    """What is in flight, by cluster."""
+    running = Job.state == JobState.RUNNING
     jobs = (
         select(
             Job.cluster_id,
+            Job.campaign_id,
             func.count().label("live"),
-            func.count().filter(Job.state == JobState.RUNNING).label("running"),
-            func.avg(Job.resources_used).filter(Job.state == JobState.RUNNING).label("size"),
+            func.count().filter(running).label("running"),
+            func.coalesce(func.sum(_ran()).filter(running), 0.0, type_=Float()).label("spent"),
+            func.coalesce(func.sum(Job.resources_used).filter(running), 0).label("resources"),
+            func.count(Job.resources_used).filter(running).label("counted"),
+            func.count().filter(Job.kind != JobKind.TASK).label("ahead"),
         )
         .where(Job.state.in_(LIVE))
-        .group_by(Job.cluster_id)
-        .subquery()
+        .group_by(Job.cluster_id, Job.campaign_id)
     )
+    there = session.execute(jobs).all()
+    known = _places(session, {row.campaign_id for row in there})
+    found: dict[int, list[Flying]] = defaultdict(list)
+    for row in there:
+        place = known.get((row.cluster_id, row.campaign_id), _UNKNOWN)
+        one = ledger.guess(place.ended, place.used, place.longest)
+        each = Flying(
+            row.campaign_id, place.grid_user, row.live, row.running, row.spent, row.resources, row.counted,
+            row.live if place.urgent else row.ahead, max(row.live * one, row.spent),
+        )  # fmt: skip
+        found[row.cluster_id].append(each)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is known of a campaign on a cluster."""
+
+    grid_user: str = ""
+    ended: int = 0
+    used: float = 0.0
+    longest: float = 0.0
+    urgent: bool = False
+
+
+_UNKNOWN = _Place()  # an adopted job may be where its campaign does not run now
+
+
+def _places(session: Session, campaign_ids: Collection[int]) -> dict[tuple[int, int], _Place]:
+    """What is known of these campaigns, by cluster and campaign."""
+    pair = CampaignCluster
+    query = (
+        select(pair.cluster_id, pair.campaign_id, Campaign.grid_user, pair.ended, pair.used, pair.longest, pair.urgent)
+        .join(Campaign, Campaign.id == pair.campaign_id)
+        .where(pair.campaign_id == any_(literal(list(campaign_ids), ARRAY(Integer()))))
+    )
+    if not campaign_ids:
+        return {}
+    return {(row[0], row[1]): _Place(row[2], row[3], row[4], row[5], row[6]) for row in session.execute(query)}
+
+
+def _ran() -> ColumnElement[float]:
+    """Core-seconds of a running job so far."""
+    seconds = func.extract("epoch", func.now() - Job.start_time).cast(Float())
+    return func.greatest(0.0, seconds) * func.coalesce(Job.resources_used, 1)
+
+
+def loads(session: Session, stress_limit: float, flying: Mapping[int, Sequence[Flying]]) -> dict[int, Load]:
+    """The clusters that may get jobs: enabled, not blacklisted, below their stress limit."""
     status = ClusterStatus
     query = (
-        select(Cluster.id, status, jobs.c.live, jobs.c.running, jobs.c.size)
+        select(Cluster.id, status)
         .join(status, status.cluster_id == Cluster.id)
-        .outerjoin(jobs, jobs.c.cluster_id == Cluster.id)
         .where(Cluster.enabled, Cluster.removed_at.is_(None), ~blacklisted(Cluster.id))
         .where(func.coalesce(status.stress, 0) < func.coalesce(Cluster.stress_factor, stress_limit))
         .order_by(Cluster.id)
     )
-    loads = {}
-    for cluster_id, known, live, running, size in session.execute(query):
-        free = (
-            None
-            if known.resources_at is None
-            else int(min(known.resources_free, known.resources_besteffort) / max(1.0, float(size or 1)))
-        )
-        loads[cluster_id] = Load(live or 0, running or 0, free, known.jobs_running, known.completion_rate)
-    return loads
+    found = {}
+    for cluster_id, known in session.execute(query):
+        there = flying.get(cluster_id, ())
+        counted = sum(each.counted for each in there)
+        size = max(1.0, sum(each.resources for each in there) / counted) if counted else 1.0
+        free = None
+        if known.resources_at is not None:
+            free = int(min(known.resources_free, known.resources_besteffort) / size)
+        live, running = sum(each.live for each in there), sum(each.running for each in there)
+        found[cluster_id] = Load(live, running, free, known.jobs_running, known.completion_rate)
+    return found
 
 
-def _backlogs(session: Session, cluster_ids: Sequence[int]) -> Mapping[int, list[Backlog]]:
-    """For each cluster the campaigns in treatment that have pending tasks, or jobs, there."""
-    jobs = (
-        select(Job.cluster_id, Job.campaign_id, func.count().label("live"))
-        .where(Job.state.in_(LIVE))
-        .group_by(Job.cluster_id, Job.campaign_id)
-        .subquery()
-    )
+def backlogs(
+    session: Session, cluster_ids: Collection[int], flying: Mapping[int, Sequence[Flying]]
+) -> Mapping[int, list[Backlog]]:
+    """For each of these clusters the campaigns in treatment that have pending tasks there."""
     pending = _pending()
     pair = CampaignCluster
     query = (
@@ -100,48 +151,62 @@ def _backlogs(session: Session, cluster_ids: Sequence[int]) -> Mapping[int, list
             pair.cluster_id,
             Campaign.id,
             Campaign.grid_user,
-            pending.c.pending - _delayed(),
-            func.coalesce(jobs.c.live, 0, type_=Integer()),
+            pending.c.pending,
             pair.max_jobs,
-            func.coalesce(func.extract("epoch", Allowance.served_at), 0),
             pair.urgent,
-            func.coalesce(UserPriority.priority, 0),
+            func.coalesce(UserPriority.priority, 0).label("priority"),
+            pair.share,
+            pair.ended,
+            pair.used,
+            pair.longest,
         )
         .join(Campaign, Campaign.id == pair.campaign_id)
         .join(pending, pending.c.campaign_id == Campaign.id)
-        .outerjoin(jobs, (jobs.c.cluster_id == pair.cluster_id) & (jobs.c.campaign_id == pair.campaign_id))
-        .outerjoin(Allowance, (Allowance.cluster_id == pair.cluster_id) & (Allowance.campaign_id == pair.campaign_id))
         .outerjoin(
             UserPriority,
             (UserPriority.cluster_id == pair.cluster_id) & (UserPriority.grid_user == Campaign.grid_user),
         )
         .where(
             pair.cluster_id.in_(cluster_ids),
+            pending.c.pending > 0,
             Campaign.state == CampaignState.IN_TREATMENT,
             ~blacklisted(pair.cluster_id, pair.campaign_id),
             ready(),
         )
         .order_by(pair.cluster_id, Campaign.id)
     )
+    there = {(place, each.campaign_id): each for place in cluster_ids for each in flying.get(place, ())}
     found: dict[int, list[Backlog]] = defaultdict(list)
-    for cluster_id, campaign_id, user, left, live, max_jobs, served, urgent, priority in session.execute(query):
-        backlog = Backlog(campaign_id, user, left, live, max_jobs, float(served), urgent, 2.0**priority)
-        found[cluster_id].append(backlog)
+    if not cluster_ids:
+        return found
+    for place, number, user, left, max_jobs, urgent, priority, weight, ended, used, longest in session.execute(query):
+        mine = there.get((place, number))
+        live, spent = (mine.live, mine.spent) if mine else (0, 0.0)
+        one = ledger.guess(ended, used, longest)
+        found[place].append(
+            Backlog(number, user, left, live, max_jobs, urgent, 2.0**priority, weight, one, longest, spent)
+        )
     return found
 
 
-def _delayed() -> ScalarSelect[int]:
-    """The pending tasks of a campaign (in a query that has Campaign) that are to wait for a while."""
-    query = select(func.count()).where(
-        Task.campaign_id == Campaign.id, Task.state == TaskState.PENDING, Task.not_before > func.now()
-    )
-    return query.correlate(Campaign).scalar_subquery()
+def others(flying: Sequence[Flying], backlogs: Sequence[Backlog]) -> Others:
+    """What is in flight on a cluster besides the jobs of its backlog."""
+    there = {backlog.campaign_id for backlog in backlogs if backlog.room > 0}
+    outside = [each for each in flying if each.campaign_id not in there]
+    reserved: dict[str, float] = defaultdict(float)
+    for each in outside:
+        reserved[each.user] += each.reserved
+    return Others(reserved, sum(each.live for each in outside), sum(each.ahead for each in flying))
 
 
 def _pending() -> Subquery:
-    """The pending tasks of the campaigns in treatment."""
+    """How many tasks of the campaigns in treatment are pending and not to wait for a while."""
+    delayed = select(func.count()).where(
+        Task.campaign_id == CampaignCount.campaign_id, Task.state == TaskState.PENDING, Task.not_before > func.now()
+    )
+    left = func.sum(CampaignCount.pending) - delayed.scalar_subquery()
     return (
-        select(CampaignCount.campaign_id, func.sum(CampaignCount.pending).cast(Integer()).label("pending"))
+        select(CampaignCount.campaign_id, left.cast(Integer()).label("pending"))
         .join(Campaign, Campaign.id == CampaignCount.campaign_id)
         .where(Campaign.state == CampaignState.IN_TREATMENT)
         .group_by(CampaignCount.campaign_id)

@@ -59,6 +59,8 @@ class Place:
     max_failures: int | None = None
     max_retries: int = 0
     retry_exit_codes: Sequence[int] = ()
+    share: float = 1.0
+    longest: float = 3600.0
 
     @classmethod
     def of(cls, job: ClusterJob) -> Place:
@@ -71,6 +73,8 @@ class Place:
             job.max_failures,
             job.retries,
             list(job.retry_exit_codes),
+            job.share,
+            float(max(1, job.walltime.seconds) * job.cores),
         )
 
 

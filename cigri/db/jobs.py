@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Row, SmallInteger, String, case, delete, func, select, update
+from sqlalchemy import BigInteger, Float, Integer, Row, SmallInteger, String, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
 from sqlalchemy.orm import Session
 
+from cigri.core import ledger
 from cigri.core.outcome import Outcome, Policy, Verdict, of_stage, spent
 from cigri.core.states import FINAL, FOLLOWED, JOB_MOVES, CampaignState, JobKind, JobState, StageState, TaskState
 from cigri.db import events, stages
@@ -20,6 +21,7 @@ from cigri.db.tables import Campaign, CampaignCluster, Job, Submission, Task
 from cigri.errors import CigriError
 
 _NO_SYNC = {"synchronize_session": False}
+Ended = Row[int, int | None, int, JobKind, float, int, float]
 
 
 class IllegalMove(CigriError):
@@ -173,11 +175,14 @@ def follow_new_id(session: Session, job: Followed, remote_id: int) -> None:
     )
 
 
-def finish(session: Session, cluster_id: int, ends: Sequence[End], max_failures: int = 10) -> set[int]:
+def finish(
+    session: Session, cluster_id: int, ends: Sequence[End], max_failures: int = 10, preempted_charge: float = 1.0
+) -> set[int]:
     """End these jobs, give their tasks their next place, record their events: the ids of the jobs that were live.
 
     A task that goes back to the bag of a cancelled campaign is cancelled instead. A task that is done stays done.
-    `max_failures`: how many tasks may fail there, for campaigns that do not say.
+    `max_failures`: how many tasks may fail there, for campaigns that do not say. `preempted_charge`: the part of
+    what a preempted job has used that its owner is charged.
     """
     by_id = {end.job_id: end for end in ends}
     campaigns = lock_campaigns(session, by_id)
@@ -191,7 +196,7 @@ def finish(session: Session, cluster_id: int, ends: Sequence[End], max_failures:
         return set()
     _end_jobs(session, [by_id[job.id] for job in live], told)
     _place_tasks(session, live, by_id, campaigns)
-    _count_failures(session, cluster_id, live, by_id, told, max_failures)
+    _keep_books(session, cluster_id, live, by_id, told, max_failures, preempted_charge)
     stages.ended(session, [(job.id, _STAGES[by_id[job.id].verdict.task]) for job in live if job.task_id is None])
     return {job.id for job in live}
 
@@ -205,9 +210,17 @@ def lock_campaigns(session: Session, job_ids: Iterable[int]) -> dict[int, Campai
     return dict(session.execute(query).all())
 
 
-def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Row[int, int | None, int, JobKind]]:
+def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Ended]:
     query = (
-        select(Job.id, Job.task_id, Job.campaign_id, Job.kind)
+        select(
+            Job.id,
+            Job.task_id,
+            Job.campaign_id,
+            Job.kind,
+            func.extract("epoch", Job.start_time).cast(Float()).label("start"),
+            func.coalesce(Job.resources_used, 1).label("resources"),
+            func.extract("epoch", func.now()).cast(Float()).label("now"),
+        )
         .where(Job.id.in_(job_ids), Job.state.not_in(FINAL))
         .order_by(Job.id)
         .with_for_update()
@@ -215,9 +228,7 @@ def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Row[int, in
     return session.execute(query).all()
 
 
-def _record_events(
-    session: Session, cluster_id: int, live: Sequence[Row[int, int | None, int, JobKind]], by_id: dict[int, End]
-) -> dict[int, int]:
+def _record_events(session: Session, cluster_id: int, live: Sequence[Ended], by_id: dict[int, End]) -> dict[int, int]:
     """Record one event for all alike ends of a campaign; the event of each job that has one."""
     alike: dict[tuple[int, str, str], list[int]] = defaultdict(list)
     for job in live:
@@ -280,7 +291,7 @@ def _end_jobs(session: Session, ends: Sequence[End], told: dict[int, int]) -> No
 
 def _place_tasks(
     session: Session,
-    live: Sequence[Row[int, int | None, int, JobKind]],
+    live: Sequence[Ended],
     by_id: dict[int, End],
     campaigns: dict[int, CampaignState],
 ) -> None:
@@ -319,39 +330,81 @@ def _place_tasks(
             events.record(session, events.News("DUPLICATE_RUN", message, job.campaign_id, job_id=job.id))
 
 
-def _count_failures(
+@dataclass(slots=True)
+class _Books:
+    """What the ends of some jobs of one campaign add to its books on a cluster."""
+
+    done: int = 0
+    failed: int = 0
+    ended: int = 0
+    used: float = 0.0
+    longest: float = 0.0
+    event: int | None = None
+
+    def add(self, job: Ended, end: End, event: int | None, preempted_charge: float) -> None:
+        place = end.verdict.task
+        if job.task_id is not None and place is TaskState.DONE:
+            self.done += 1
+        elif job.task_id is not None and place is TaskState.FAILED:
+            self.failed += 1
+            self.event = event or self.event
+        preempted = end.verdict.outcome is Outcome.PREEMPTED
+        charge = ledger.charged(_used(job, end), preempted=preempted, preempted_charge=preempted_charge)
+        self.ended += 1
+        self.used += charge
+        self.longest = max(self.longest, charge)
+
+
+def _used(job: Ended, end: End) -> float:
+    """Core-seconds; of a job whose end nobody has seen, until now."""
+    start = end.start_time or (job.start or 0.0)
+    if not start:
+        return 0.0
+    return max(0.0, (end.stop_time or job.now) - start) * (end.resources or job.resources)
+
+
+def _keep_books(
     session: Session,
     cluster_id: int,
-    live: Sequence[Row[int, int | None, int, JobKind]],
+    live: Sequence[Ended],
     by_id: dict[int, End],
     told: dict[int, int],
     max_failures: int,
+    preempted_charge: float,
 ) -> None:
     """Keep the books of the campaigns on this cluster; those that have failed enough get no more jobs there."""
-    done: Counter[int] = Counter()
-    failed: Counter[int] = Counter()
-    event: dict[int, int] = {}
+    added: dict[int, _Books] = defaultdict(_Books)
     for job in live:
-        place = by_id[job.id].verdict.task
-        if job.task_id is not None and place is TaskState.DONE:
-            done[job.campaign_id] += 1
-        elif job.task_id is not None and place is TaskState.FAILED:
-            failed[job.campaign_id] += 1
-            if job.id in told:
-                event[job.campaign_id] = told[job.id]
-    for campaign_id in sorted(done.keys() | failed.keys()):
-        change = (
-            update(CampaignCluster)
-            .where(CampaignCluster.campaign_id == campaign_id, CampaignCluster.cluster_id == cluster_id)
-            .values(done=CampaignCluster.done + done[campaign_id], failed=CampaignCluster.failed + failed[campaign_id])
-            .returning(CampaignCluster.done, CampaignCluster.failed, CampaignCluster.max_failures)
-            .execution_options(**_NO_SYNC)
+        added[job.campaign_id].add(job, by_id[job.id], told.get(job.id), preempted_charge)
+    ids = sorted(added)
+    books = rows(
+        "books",
+        campaign_id=(Integer(), ids),
+        done=(Integer(), [added[each].done for each in ids]),
+        failed=(Integer(), [added[each].failed for each in ids]),
+        ended=(BigInteger(), [added[each].ended for each in ids]),
+        used=(DOUBLE_PRECISION(), [added[each].used for each in ids]),
+        longest=(DOUBLE_PRECISION(), [added[each].longest for each in ids]),
+    )
+    pair = CampaignCluster
+    change = (
+        update(pair)
+        .where(pair.cluster_id == cluster_id, pair.campaign_id == books.c.campaign_id)
+        .values(
+            done=pair.done + books.c.done,
+            failed=pair.failed + books.c.failed,
+            ended=pair.ended + books.c.ended,
+            used=pair.used + books.c.used,
+            uncharged=pair.uncharged + books.c.used,
+            longest=func.greatest(pair.longest, books.c.longest),
         )
-        books = session.execute(change).one_or_none()
-        if books is None or campaign_id not in event:
-            continue
-        if spent(books.done, books.failed, books.max_failures or max_failures):
-            events.blacklist(session, event[campaign_id], cluster_id, campaign_id)
+        .returning(pair.campaign_id, pair.done, pair.failed, pair.max_failures)
+        .execution_options(**_NO_SYNC)
+    )
+    for row in session.execute(change).all():
+        event = added[row.campaign_id].event
+        if event is not None and spent(row.done, row.failed, row.max_failures or max_failures):
+            events.blacklist(session, event, cluster_id, row.campaign_id)
 
 
 def policy(session: Session, cluster_id: int, campaign_id: int) -> Policy:

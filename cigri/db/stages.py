@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, and_, func, literal, or_, select, update
@@ -104,8 +105,19 @@ def _open(session: Session, wanted: Any) -> int:
     return len(opened.all())
 
 
-def launch_due(session: Session) -> int:
-    """A job for each stage that is due and may run; how many."""
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A prologue or epilogue that may have its job now."""
+
+    kind: JobKind
+    campaign_id: int
+    cluster_id: int
+    round: int
+    user: str
+
+
+def due(session: Session) -> list[Due]:
+    """The stages that are due and may run, locked, the oldest campaigns' first."""
     may_be_launched = or_(
         and_(
             Stage.kind == JobKind.PROLOGUE,
@@ -118,20 +130,29 @@ def launch_due(session: Session) -> int:
             ~blacklisted(Stage.cluster_id),
         ),
     )
-    due = (
-        select(Stage.kind, Stage.campaign_id, Stage.cluster_id, Stage.round)
+    query = (
+        select(Stage.kind, Stage.campaign_id, Stage.cluster_id, Stage.round, Campaign.grid_user)
         .join(Campaign, Campaign.id == Stage.campaign_id)
         .join(Cluster, Cluster.id == Stage.cluster_id)
         .where(Stage.state == StageState.DUE, Cluster.enabled, Cluster.removed_at.is_(None), may_be_launched)
+        .order_by(Stage.campaign_id, Stage.cluster_id)
         .with_for_update(of=Stage)
     )
+    return [Due(*row) for row in session.execute(query)]
+
+
+def launch(session: Session, wanted: Iterable[Due]) -> int:
+    """A job for each of these stages; how many."""
     launched = 0
-    for kind, campaign_id, cluster_id, number in session.execute(due).all():
-        job = Job(kind=kind, campaign_id=campaign_id, cluster_id=cluster_id, state=JobState.TO_LAUNCH)
+    for each in wanted:
+        job = Job(kind=each.kind, campaign_id=each.campaign_id, cluster_id=each.cluster_id, state=JobState.TO_LAUNCH)
         session.add(job)
         session.flush()
         change = update(Stage).where(
-            Stage.campaign_id == campaign_id, Stage.cluster_id == cluster_id, Stage.kind == kind, Stage.round == number
+            Stage.campaign_id == each.campaign_id,
+            Stage.cluster_id == each.cluster_id,
+            Stage.kind == each.kind,
+            Stage.round == each.round,
         )
         session.execute(change.values(state=StageState.ACTIVE, job_id=job.id).execution_options(**_NO_SYNC))
         launched += 1

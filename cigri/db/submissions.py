@@ -176,7 +176,7 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
     session.execute(
         update(Allowance)
         .where(Allowance.cluster_id == cluster_id, Allowance.campaign_id == campaign_id)
-        .values(tasks=Allowance.tasks - len(tasks) if tasks else 0, served_at=func.now())
+        .values(tasks=Allowance.tasks - len(tasks) if tasks else 0)
         .execution_options(**_NO_SYNC)
     )
     return tasks

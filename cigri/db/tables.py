@@ -162,6 +162,7 @@ class CampaignCluster(Table):
     cluster_id: Mapped[int] = mapped_column(primary_key=True)
     max_jobs: Mapped[int | None]
     urgent: Mapped[bool] = _default()
+    share: Mapped[float] = _default()
     prologue: Mapped[bool] = _default()
     epilogue: Mapped[bool] = _default()
     max_failures: Mapped[int | None]
@@ -170,6 +171,10 @@ class CampaignCluster(Table):
     owes_epilogue: Mapped[bool] = _default()
     done: Mapped[int] = _default()
     failed: Mapped[int] = _default()
+    longest: Mapped[float] = _default()
+    ended: Mapped[int] = mapped_column(BigInteger, server_default=FetchedValue())
+    used: Mapped[float] = _default()
+    uncharged: Mapped[float] = _default()
 
 
 class CampaignCount(Table):
@@ -331,7 +336,32 @@ class Allowance(Table):
     campaign_id: Mapped[int] = mapped_column(primary_key=True)
     tasks: Mapped[int]
     rank: Mapped[int]
-    served_at: Mapped[datetime | None]
+
+
+class ClusterShare(Table):
+    __tablename__ = "cluster_shares"
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    virtual_time: Mapped[float] = _default()
+
+
+class UserShare(Table):
+    __tablename__ = "user_shares"
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    grid_user: Mapped[str] = mapped_column(primary_key=True)
+    virtual_time: Mapped[float]
+    inner_time: Mapped[float]
+    active: Mapped[bool]
+    weight: Mapped[float]
+    recent: Mapped[float]
+    recent_at: Mapped[datetime] = _default()
+
+
+class CampaignShare(Table):
+    __tablename__ = "campaign_shares"
+    cluster_id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    virtual_time: Mapped[float]
+    active: Mapped[bool]
 
 
 class CampaignEnd(Table):

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from cigri.core.control import Load
-from cigri.core.scheduling import Grant
+from cigri.core.scheduling import Grant, Others
 from cigri.db import allowances, campaigns, clusters, events
 from cigri.db.tables import Cluster
 
@@ -19,8 +19,12 @@ def cluster(books):
 
 
 def look(books, stress_limit=0.8):
+    """The load of each cluster that may get jobs, and its backlogs by campaign."""
     with books.transaction() as session:
-        return {each.cluster_id: each for each in allowances.situations(session, stress_limit)}
+        flying = allowances.flying(session)
+        loads = allowances.loads(session, stress_limit, flying)
+        found = allowances.backlogs(session, list(loads), flying)
+        return {key: (load, {each.campaign_id: each for each in found.get(key, ())}) for key, load in loads.items()}
 
 
 def write(books, grants):
@@ -39,8 +43,7 @@ def note(books, cluster, **fields):
 
 
 def test_a_cluster_that_nobody_has_counted(books, cluster):
-    found = look(books)[cluster]
-    assert found.load == Load(0, 0, None, 0, 0.0) and found.backlogs == ()
+    assert look(books)[cluster] == (Load(0, 0, None, 0, 0.0), {})
 
 
 def test_loads(books, cluster):
@@ -59,7 +62,7 @@ def test_loads(books, cluster):
         jobs_running=1,
         completion_rate=0.5,
     )
-    assert look(books)[cluster].load == Load(live=4, running=3, free=4, running_then=1, rate=0.5)
+    assert look(books)[cluster][0] == Load(live=4, running=3, free=4, running_then=1, rate=0.5)
 
 
 def test_backlogs(books, cluster):
@@ -67,22 +70,50 @@ def test_backlogs(books, cluster):
     one = books.campaign([cluster, other], 5, user="alice", max_jobs=3)
     two = books.campaign([cluster], 2, user="bob")
     books.submit(cluster, one, 2)
-    found = {place: {each.campaign_id: each for each in seen.backlogs} for place, seen in look(books).items()}
+    found = {place: backlogs for place, (_, backlogs) in look(books).items()}
     assert set(found[cluster]) == {one, two} and set(found[other]) == {one}
     here, there = found[cluster][one], found[other][one]
     assert (here.user, here.pending, here.live, here.max_jobs, here.room) == ("alice", 3, 2, 3, 1)
-    assert (there.live, there.served, there.room) == (0, 0.0, 3) and here.served > 0
-    assert found[cluster][two].served == 0.0
+    assert (there.live, there.room) == (0, 3)
+
+
+def test_what_a_job_will_cost_is_its_walltime_until_some_have_ended(books, cluster):
+    campaign = books.campaign([cluster], 9)
+    there = books.submit(cluster, campaign, 4)
+    before = look(books)[cluster][1][campaign]
+    assert (before.guess, before.longest, before.reserved) == (3600.0, 3600.0, 4 * 3600.0)
+    books.finish(cluster, dict.fromkeys(there[:2], books.success), start_time=1000.0, stop_time=1030.0, resources=2)
+    after = look(books)[cluster][1][campaign]
+    assert (after.guess, after.reserved) == (60.0, 120.0)
+    with books.transaction() as session:
+        session.execute(
+            text("UPDATE jobs SET state = 'running', start_time = now() - interval '10 min' WHERE id = :id"),
+            {"id": there[2]},
+        )
+    assert look(books)[cluster][1][campaign].reserved == pytest.approx(600.0, abs=60)
+
+
+def test_what_flies_besides_the_backlog(books, cluster):
+    here, paused, trial = (books.campaign([cluster], 9, user=user) for user in ("alice", "bob", "carol"))
+    for campaign in (here, paused, trial):
+        books.submit(cluster, campaign, 2)
+    with books.transaction() as session:
+        campaigns.pause(session, paused)
+        session.execute(text("UPDATE campaign_clusters SET urgent = true WHERE campaign_id = :id"), {"id": trial})
+    with books.transaction() as session:
+        flying = allowances.flying(session)
+        backlogs = allowances.backlogs(session, [cluster], flying)[cluster]
+        assert allowances.others(flying[cluster], backlogs) == Others({"bob": 7200.0}, live=2, ahead=2)
 
 
 def test_campaigns_that_get_nothing_are_not_there(books, cluster):
-    paused, cancelled, refused, elsewhere = (books.campaign([cluster], 1) for _ in range(4))
-    elsewhere = books.campaign([books.cluster("other")], 1)
+    paused, cancelled, refused = (books.campaign([cluster], 1) for _ in range(3))
+    books.campaign([books.cluster("other")], 1)
     with books.transaction() as session:
         campaigns.pause(session, paused)
         campaigns.cancel(session, cancelled)
         events.record(session, events.News("RUNNER_SUBMIT_ERROR", campaign_id=refused, cluster_id=cluster))
-    assert not {each.campaign_id for each in look(books)[cluster].backlogs} & {paused, cancelled, refused, elsewhere}
+    assert look(books)[cluster][1] == {}
 
 
 @pytest.mark.parametrize(
@@ -123,15 +154,6 @@ def test_nobody_is_woken_for_what_they_had(books, cluster):
     assert write(books, {cluster: [Grant(one, 4)]})
 
 
-def test_when_somebody_was_served_is_kept(books, cluster):
-    one = books.campaign([cluster], 9)
-    books.submit(cluster, one, 2)
-    before = books.allowance(cluster, one).served_at
-    write(books, {})
-    write(books, {cluster: [Grant(one, 1)]})
-    assert before is not None and books.allowance(cluster, one).served_at == before
-
-
 def test_nobody_claims_while_it_is_counted(books, cluster, other_engine):
     """Or else what a runner takes between counting and writing would be given out twice."""
     campaign = books.campaign([cluster], 9)
@@ -140,10 +162,10 @@ def test_nobody_claims_while_it_is_counted(books, cluster, other_engine):
     thread = threading.Thread(target=lambda: taken.append(type(books)(other_engine).claim(cluster, campaign)))
     with books.transaction() as session:
         allowances.lock(session)
-        before = allowances.situations(session, 1.0)[0]
+        before = allowances.flying(session)
         thread.start()
         thread.join(0.2)
-        assert thread.is_alive() and allowances.situations(session, 1.0)[0] == before
+        assert thread.is_alive() and allowances.flying(session) == before
         allowances.write(session, {cluster: [Grant(campaign, 1)]})
     thread.join()
     assert len(taken[0].lines) == 1

@@ -13,15 +13,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, event, select, update
 
 from cigri.core.outcome import Outcome, Verdict
 from cigri.core.scheduling import Grant
 from cigri.core.states import CampaignState, JobState, TaskState
-from cigri.db import allowances, campaigns, clusters, endings, events, jobs, kills, strays, submissions
+from cigri.db import allowances, campaigns, clusters, endings, events, jobs, kills, shares, strays, submissions
 from cigri.db.engine import create_engine, transaction
 from cigri.db.jobs import End
 from cigri.db.submissions import Adopted
+from cigri.db.tables import CampaignCluster
 from cigri.db.views import campaigns as campaign_views
 from cigri.db.views import events as event_views
 from cigri.db.views import tasks as task_views
@@ -185,6 +186,26 @@ def blacklists(session):
     events.due_probes(session, 1)
 
 
+def situations(session):
+    flying = allowances.flying(session)
+    backlogs = allowances.backlogs(session, list(allowances.loads(session, 1.0, flying)), flying)
+    assert sum(map(len, backlogs.values())) == 12
+
+
+def ledgers(session):
+    """What a dozen of 12,000 pairs were charged is found without looking at the others."""
+    session.execute(
+        update(CampaignCluster).where(CampaignCluster.campaign_id < 4).values(uncharged=5.0, used=5.0, ended=1)
+    )
+    charges = shares.take_charges(session)
+    found = shares.read(session, list(charges), 3600.0)
+    for cluster_id, ended in charges.items():
+        for charge in ended:
+            found.of_cluster[cluster_id].charge(charge)
+    shares.write(session, found)
+    assert len(charges) == 4
+
+
 HOT = {
     "claim": (claim, {"tasks_pending"}),
     "settle": (settle, {"tasks_pending", "jobs_of_submission"}),
@@ -198,7 +219,8 @@ HOT = {
     "overdue": (lambda session: kills.mark_overdue(session, 1, 2e9, 0), set()),
     "waiting too long": (lambda session: kills.mark_queued_too_long(session, 1, 0), set()),
     "blacklists": (blacklists, set()),
-    "loads and backlogs": (lambda session: allowances.situations(session, 1.0), set()),
+    "loads and backlogs": (situations, set()),
+    "ledgers": (ledgers, {"campaign_clusters_uncharged"}),
     "write allowances": (lambda session: allowances.write(session, {1: [Grant(1, 10), Grant(2, 5)]}), set()),
     "granted": (lambda session: allowances.granted(session, 1), set()),
     "what is over": (endings.terminate_finished, {"campaigns_unfinished"}),
