@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cigri.core.ledger import Ledger, retire, start, use_factors
@@ -75,7 +75,7 @@ def share(ledger: Ledger, backlogs: Sequence[Backlog], jobs: int, others: Others
     deal.once(_ahead(backlogs, others, deal))
     if deal.slots >= len(hungry):
         deal.once(backlog for backlog in hungry if not deal.live[backlog.campaign_id])
-    deal.deal(hungry)
+    deal.in_turn(hungry)
     return [Grant(campaign_id, tasks) for campaign_id, tasks in deal.given.items()]
 
 
@@ -149,32 +149,41 @@ class _Deal:
             account.active = True
             one = max(backlog.guess for backlog in backlogs) / weight
             account.time = start(account.time, self.ledger.time, flying, one)
-        longest = max(backlog.longest for backlog in backlogs) / weight
-        account.time = min(account.time, self.ledger.time + self._lead(longest))
         self.ahead[user] = account.time + flying
         for backlog in backlogs:
             mine, flying = self.ledger.campaign(user, backlog.campaign_id), backlog.reserved / backlog.share
             if not mine.active:
                 mine.active = True
                 mine.time = start(mine.time, account.inner, flying, backlog.guess / backlog.share)
-            mine.time = min(mine.time, account.inner + self._lead(backlog.longest / backlog.share))
             self.times[backlog.campaign_id] = mine.time + flying
         account.inner = max(account.inner, min(self.times[backlog.campaign_id] for backlog in backlogs))
-
-    def _lead(self, longest: float) -> float:
-        """The furthest that its turns alone can bring somebody ahead: what goes beyond is not held against them."""
-        return 2 * (self.slots + 1) * longest
 
     def in_time(self, backlog: Backlog) -> bool:
         """Whether the user of this campaign is ahead of the others by one job at most."""
         return self.ahead[backlog.user] <= self.ledger.time + backlog.guess / self.weights[backlog.user]
 
     def once(self, backlogs: Iterable[Backlog]) -> None:
-        """A place for each of these, as far as there are any."""
-        self.deal(list(backlogs), again=False)
+        """A place for each of these out of its turn, as far as there are any."""
+        wanted = list(backlogs)
+        for backlog in self._deal(wanted, again=False):
+            self._forgive(backlog)
 
-    def deal(self, backlogs: Sequence[Backlog], *, again: bool = True) -> None:
-        """Place by place, the user who is furthest behind, and of its campaigns the one that is."""
+    def in_turn(self, backlogs: Sequence[Backlog]) -> None:
+        """Place by place: virtual time moves on with whose turn it is."""
+        for backlog in self._deal(backlogs, again=True):
+            account = self.ledger.users[backlog.user]
+            self.ledger.time = max(self.ledger.time, self.ahead[backlog.user])
+            account.inner = max(account.inner, self.times[backlog.campaign_id])
+
+    def _forgive(self, backlog: Backlog) -> None:
+        """What is got out of turn puts nobody further ahead than turns alone can."""
+        lead = 2 * (self.slots + 1) * backlog.longest
+        account, mine = self.ledger.users[backlog.user], self.ledger.campaigns[backlog.campaign_id]
+        account.time = min(account.time, self.ledger.time + lead / self.weights[backlog.user])
+        mine.time = min(mine.time, account.inner + lead / backlog.share)
+
+    def _deal(self, backlogs: Sequence[Backlog], *, again: bool) -> Iterator[Backlog]:
+        """The user who is furthest behind, and of its campaigns the one that is, is given a place after its yield."""
         campaigns: dict[str, list[tuple[float, int, int, Backlog]]] = defaultdict(list)
         for backlog in backlogs:
             if self.given.get(backlog.campaign_id, 0) < backlog.room:
@@ -186,6 +195,7 @@ class _Deal:
         while self.left > 0 and users:
             _, user = heapq.heappop(users)
             backlog = heapq.heappop(campaigns[user])[3]
+            yield backlog
             self._give(backlog)
             if again and self.given[backlog.campaign_id] < backlog.room:
                 heapq.heappush(campaigns[user], self._entry(backlog))
