@@ -171,6 +171,14 @@ def test_who_comes_late_has_neither_credit_nor_debt():
     assert ledger.users["bob"].time == 20.0
 
 
+def test_who_was_away_has_saved_no_credit():
+    ledger = Ledger(1000.0, {"bob": UserAccount(0.0), "alice": UserAccount(1000.0, True)}, {2: Account(0.0)})
+    ledger.users["bob"].inner = 500.0
+    both = [Backlog(1, "alice", 99, 1), Backlog(2, "bob", 99, 1), Backlog(3, "bob", 99, 1)]
+    assert dealt(ledger, both, 9) == {1: 4, 2: 3, 3: 2}
+    assert ledger.users["bob"].time == 998.0 and ledger.campaigns[2].time == 499.0
+
+
 def test_who_was_away_and_had_been_far_ahead_is_not_held_back():
     ledger = Ledger(users={"alice": UserAccount(1e9)}, campaigns={1: Account(1e9)})
     assert dealt(ledger, [Backlog(1, "alice", 9, 1), Backlog(2, "bob", 9, 1)], 8)[1] >= 3

@@ -157,12 +157,12 @@ def behind_and_ahead(cluster):
     for user in {campaign.user for campaign in cluster.present()}:
         lead, job = ledger.users[user].time - ledger.time, cluster.job(user)
         assert lead >= -most * job - SLACK
-        assert lead <= (3 * most + 2 if cluster.out_of_turn else most + 1) * job + SLACK
+        assert lead <= (3 * most + 2 if cluster.out_of_turn else most) * job + SLACK
     for campaign in cluster.present():
         lead = ledger.campaigns[campaign.id].time - ledger.users[campaign.user].inner
         job = cluster.job_of(campaign.id)
         assert lead >= -most * job - SLACK
-        assert lead <= (3 * most + 2 if cluster.out_of_turn else most + 1) * job + SLACK
+        assert lead <= (3 * most + 2 if cluster.out_of_turn else most) * job + SLACK
 
 
 @SOME
@@ -187,7 +187,7 @@ def test_two_users_who_wait_are_served_alike(fixed, owned, slots, events):
             gap = cluster.service[pair[0]] - cluster.service[pair[1]]
             since.setdefault(pair, []).append(gap)
             if not cluster.out_of_turn:
-                bound = (2 * cluster.most_slots + 1) * (cluster.job(pair[0]) + cluster.job(pair[1]))
+                bound = 2 * cluster.most_slots * (cluster.job(pair[0]) + cluster.job(pair[1]))
                 assert max(since[pair]) - min(since[pair]) <= bound + SLACK
         since = {pair: gaps for pair, gaps in since.items() if set(pair) <= waiting}
 
