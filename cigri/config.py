@@ -342,6 +342,14 @@ class Settings:
         "A request sent to a cluster arrives within this time or never does.",
         section="Protocol",
     )
+    sweep_period: float = key(
+        60.0,
+        seconds(above=True),
+        "Time between two sweeps of a cluster while jobs of a submission that was given up may turn up.",
+    )
+    idle_sweep_period: float = key(
+        3600.0, seconds(above=True), "Time between two sweeps of a cluster when nothing is expected to turn up."
+    )
     lost_job_delay: float = key(
         600.0, seconds(above=True), "Time between the two looks after which a missing job is lost."
     )

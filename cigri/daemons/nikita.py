@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 DELETIONS = 100  # sent to one cluster in one round, so that the others get their turn
 OVERDUE_PERIOD = 60.0
-SWEEP_PERIOD = 60.0
-LONG_SWEEP_PERIOD = 3600.0
 SWEEP_RETRY = 5.0
 
 
@@ -130,8 +128,9 @@ class Nikita(Daemon):
         with self.transaction() as session:
             soon = strays.expected(session, site.id, self.settings.request_arrival_window)
             at_once = grid.unswept(session, site.id)
-            due = clusters.last_swept(session, site.id) >= (SWEEP_PERIOD if soon else LONG_SWEEP_PERIOD)
-        if not (at_once or due) or not self._turns.take("sweep", site.id, SWEEP_RETRY):
+            period = self.settings.sweep_period if soon else self.settings.idle_sweep_period
+            due = clusters.last_swept(session, site.id) >= period
+        if not (at_once or due) or not self._turns.take("sweep", site.id, min(SWEEP_RETRY, self.settings.sweep_period)):
             return 0
         swept = sweep(site, everybody=at_once)
         if at_once and swept.skipped:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
+
+from sqlalchemy import select
 
 from cigri.core.states import JobState, SubmissionState, TaskState
 from cigri.db import campaigns
 from cigri.db.engine import transaction
 from cigri.db.grid import grid_id
-from cigri.db.tables import Job, Submission, Task
+from cigri.db.tables import ClusterStatus, Job, Submission, Task
 from cigri.local import processes
 
 
@@ -127,3 +130,17 @@ def test_what_a_cancelled_campaign_left_on_the_cluster_goes_and_a_success_of_it_
     assert processes.until(lambda: not grid.live(), 10)
     assert [task.state for task in grid.rows(Task)] == [TaskState.DONE, TaskState.CANCELLED]
     grid.balanced()
+
+
+def test_the_sweep_comes_as_often_as_is_configured(grid) -> None:
+    def swept() -> object:
+        with transaction(grid.engine) as session:
+            return session.scalar(select(ClusterStatus.swept_at))
+
+    before = swept()
+    grid.nikita.cycle()
+    assert swept() == before
+    grid.forget("nikita")
+    grid.settings = dataclasses.replace(grid.settings, idle_sweep_period=0.001)
+    grid.nikita.cycle()
+    assert swept() != before
