@@ -5,6 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 JOBS ?= 3
+SEEDS ?= 10
+FIRST ?= 1
+SEED ?=
+TASKS ?= 100000
 
 # Where `make install` puts things. DESTDIR is for packages: nothing outside of it is touched.
 PREFIX ?= /usr/local
@@ -17,7 +21,7 @@ CONFIGURATION := $(DESTDIR)$(SYSCONFDIR)/cigri
 PROGRAMS = $(shell sed -n "s|^    \([a-z-]*\) = cigri\..*:.*|\1|p" setup.cfg | grep -v cigri-local)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format bench clean install uninstall
+.PHONY: help venv demo test lint format chaos killpoints soak bench clean install uninstall
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -39,6 +43,15 @@ lint: $(VENV)/installed-dev ## ruff, mypy, import layers
 format: $(VENV)/installed-dev ## put the code into its form
 	$(BIN)/ruff check --fix --exit-zero .
 	$(BIN)/ruff format .
+
+chaos: $(VENV)/installed-dev ## whole grids under attack: SEEDS=10 FIRST=1, or one of them again: SEED=n
+	@$(BIN)/python tests/system/chaos --seeds $(SEEDS) --first $(FIRST) $(if $(SEED),--seed $(SEED))
+
+killpoints: $(VENV)/installed-dev ## kill each daemon at each statement and each request of a submission's life
+	@$(BIN)/python tests/system/chaos/killpoints.py
+
+soak: $(VENV)/installed-dev ## TASKS=100000 tasks over four clusters that misbehave all the time; for hours
+	@$(BIN)/python tests/system/chaos/soak.py --tasks $(TASKS)
 
 bench: $(VENV)/installed-dev ## measure; not part of the tests
 	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
