@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import re
+import selectors
 import shutil
 import signal
 import subprocess
@@ -96,8 +98,6 @@ def spread(seeds: list[int], jobs: int, keep: Path) -> int:
 
 def gather(workers: list[subprocess.Popen[str]]) -> list[str]:
     """Say what the workers say, as it comes."""
-    import selectors
-
     found = []
     with selectors.DefaultSelector() as selector:
         for worker in workers:
@@ -114,15 +114,18 @@ def gather(workers: list[subprocess.Popen[str]]) -> list[str]:
     return found
 
 
-def summary(seeds: list[int], played: list[str]) -> None:
-    import re
+COUNTED = (
+    *("tasks", "done", "failed and told", "cancelled", "look-ups", "adoptions", "returns", "swept"),
+    *("take-overs", "duties lost", "duplicates", "losses"),
+)
 
+
+def summary(seeds: list[int], played: list[str]) -> None:
+    """All seeds together."""
     faults = Counter(itertools.chain.from_iterable(hand(seed) for seed in seeds))
     sums: Counter[str] = Counter()
     for line in played:
-        for count, what in re.findall(
-            r"(\d+) (tasks|done|failed and told|cancelled|look-ups|adoptions|returns|swept|duplicates|losses)", line
-        ):
+        for count, what in re.findall(rf"(\d+) ({'|'.join(COUNTED)})", line):
             sums[what] += int(count)
     passed = sum(": passed" in line for line in played)
     say(f"{passed} of {len(seeds)} seeds passed: {', '.join(f'{count} {what}' for what, count in sums.items())}")

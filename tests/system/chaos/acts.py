@@ -211,7 +211,7 @@ def _jump(stage: Stage) -> None:
 def some_jobs(stage: Stage, cluster: str, where: Callable[[sqlite3.Row], bool], count: int) -> list[int]:
     """Jobs of the grid on a cluster, from those that came last."""
     try:
-        found = [row["id"] for row in stage.world.remote(cluster)[-60:] if where(row)]
+        found = [row["id"] for row in stage.world.remote(cluster, 60) if where(row)]
     except sqlite3.OperationalError:
         return []
     return stage.chance.sample(found, min(count, len(found)))

@@ -91,6 +91,8 @@ class Run:
                     open_ends.remove(end)  # type: ignore[arg-type]
                     continue
                 answered += 1
+                if answered % 100 == 0:
+                    say(f"  {answered} of {len(points)} lives lived")
                 self._note(*answer)
         for process, _ in workers:
             process.join()
@@ -142,7 +144,7 @@ class Run:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make killpoints", description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="lives at a time")
+    parser.add_argument("--jobs", type=int, default=3, help="lives at a time")
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="this one only")
     parser.add_argument("--victim", choices=sorted(MAKERS), help="this daemon only")
     parser.add_argument("--point", type=int, help="this point only")

@@ -27,7 +27,7 @@ class Books(Protocol):
 
     def rows(self, query: LiteralString, *values: object) -> list[Any]: ...
 
-    def remote(self, cluster: str, prefix: str = "cigri.") -> list[sqlite3.Row]: ...
+    def remote(self, cluster: str) -> list[sqlite3.Row]: ...
 
 
 class Run(NamedTuple):
@@ -110,6 +110,9 @@ class Ledger:
         self.void = {key: task for row in submissions for key, task in zip(row[4], row[5], strict=True)}
         self.task_of = self.void | {job.id: job.task for job in self.jobs if job.kind == "task"}
         self.runs = [run for cluster in books.clusters for run in self._runs(cluster)]
+        self.named: dict[tuple[str, str], list[Run]] = defaultdict(list)
+        for run in self.runs:
+            self.named[run.cluster, run.name].append(run)
         self.said = Judgement()
 
     def _runs(self, cluster: str) -> Iterator[Run]:
@@ -209,7 +212,7 @@ class Ledger:
 
     def _excused(self, run: Run) -> bool:
         """Whether this run is outside of what is assumed of clusters and networks (docs/reliability.md)."""
-        same = [other for other in self.runs if (other.cluster, other.name) == (run.cluster, run.name)]
+        same = self.named[run.cluster, run.name]
         late = run.key in self.void and run.submitted - self.sent[run.name] > self.patience
         restarted = any(other.id == run.replaces and other.exit_code == 0 for other in same)
         doubled = len({other.array for other in same}) > 1

@@ -269,11 +269,11 @@ class Ground:
     def rows(self, query: LiteralString, *values: object) -> list[Any]:
         return self.base.execute(query, values).fetchall()
 
-    def remote(self, cluster: str, prefix: str = "cigri.") -> list[sqlite3.Row]:
+    def remote(self, cluster: str) -> list[sqlite3.Row]:
         file = self.folder / cluster / "jobs.sqlite"
         with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=20)) as base:
             base.row_factory = sqlite3.Row
-            return base.execute("SELECT * FROM jobs WHERE name LIKE ? ORDER BY id", (f"{prefix}%",)).fetchall()
+            return base.execute("SELECT * FROM jobs WHERE name LIKE 'cigri.%' ORDER BY id").fetchall()
 
     def campaign(self, scenario: Scenario) -> tuple[int, Path]:
         """A new campaign, and the file of its marks."""

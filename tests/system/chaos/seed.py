@@ -51,8 +51,8 @@ class Outcome:
             f" {len(self.acts)} faults ({', '.join(self.acts)});"
             f" {tasks['total']} tasks: {tasks['done']} done, {tasks['failed']} failed and told,"
             f" {tasks['cancelled']} cancelled; {said['look-ups']} look-ups, {said['adoptions']} adoptions,"
-            f" {said['returns']} returns, {said['sweeps']} swept, {self.judgement.duplicates} duplicates,"
-            f" {self.judgement.losses} losses"
+            f" {said['returns']} returns, {said['sweeps']} swept, {said['take-overs']} take-overs,"
+            f" {said['refusals']} duties lost, {self.judgement.duplicates} duplicates, {self.judgement.losses} losses"
         )
 
 
@@ -133,14 +133,18 @@ class Seed:
     def _attack(self) -> None:
         """Play what is on the agenda until it is empty."""
         while self.agenda:
-            due, _, what = self.agenda[0]
+            due = self.agenda[0][0]
             if due <= time.monotonic():
-                heapq.heappop(self.agenda)
-                with contextlib.suppress(psycopg.Error, DBAPIError):  # the database is away: the act falls flat
-                    what()
+                self.act()
                 continue
             self.world.revive()
             time.sleep(min(0.1, max(0.0, due - time.monotonic())))
+
+    def act(self) -> None:
+        """Play what is next on the agenda."""
+        _, _, what = heapq.heappop(self.agenda)
+        with contextlib.suppress(psycopg.Error, DBAPIError):  # the database is away: the act falls flat
+            what()
 
     def _calm(self) -> None:
         """Everything works again: wait until all is over, and was swept."""
@@ -198,6 +202,8 @@ WORDS = {
     "look-ups": r"it will be looked up|cannot be listed|submissions looked up",
     "adoptions": r"found and adopted",
     "returns": r"never arrived: its tasks go back",
+    "take-overs": r"is silent for over",
+    "refusals": r"somebody else has it now|not sure to have it any more|taken over by somebody else|lost with its conn",
     "sweeps": r"belongs to nobody here: deleted|succeeded after it had been given up|surplus job",
 }
 

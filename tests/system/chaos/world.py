@@ -258,12 +258,13 @@ class World:
         self.struck.update((told or {}).get("struck", {}))
         self.knob(cluster, "faults", {"faults": self.rules[cluster], "seed": len(self.rules[cluster])})
 
-    def remote(self, cluster: str, prefix: str = "cigri.") -> list[sqlite3.Row]:
-        """All jobs of the grid that the cluster ever had, from its own books."""
+    def remote(self, cluster: str, newest: int = 1 << 40) -> list[sqlite3.Row]:
+        """The jobs of the grid that the cluster ever had (or the newest of them), from its own books, newest first."""
         file = self.grid.layout.cluster(cluster) / "jobs.sqlite"
         with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=20)) as base:
             base.row_factory = sqlite3.Row
-            return base.execute("SELECT * FROM jobs WHERE name LIKE ? ORDER BY id", (f"{prefix}%",)).fetchall()
+            query = "SELECT * FROM jobs WHERE name LIKE 'cigri.%' ORDER BY id DESC LIMIT ?"
+            return base.execute(query, (newest,)).fetchall()
 
     # --- logs
 
