@@ -9,13 +9,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from cigri.admission import Broken, Refuse
 from cigri.api.replies import reply
+from cigri.db import passing
 from cigri.db.campaigns import KeyReused, NoSuchCampaign, NotClean, WrongState
 from cigri.errors import InvalidJDL
 
@@ -104,7 +105,7 @@ def register(app: FastAPI) -> None:
         log.info("%s %s: the caller hung up before the end of the request", request.method, request.url.path)
         return answer(request, 400, "Bad Request", "the request ended too early: nothing was done")
 
-    for kind in (OperationalError, InterfaceError, PoolTimeout, DBAPIError):
+    for kind in (PoolTimeout, DBAPIError):
         app.add_exception_handler(kind, database)
 
     @app.exception_handler(Exception)
@@ -121,13 +122,12 @@ def _sentence(status: int, title: str) -> Callable[[Request, Exception], Awaitab
 
 async def database(request: Request, error: Exception) -> Response:
     """503 where the database is away; what is left of its errors are faults of ours."""
-    if isinstance(error, DBAPIError) and not (
-        error.connection_invalidated or isinstance(error, OperationalError | InterfaceError)
-    ):
+    why = passing.away(error)
+    if not why:
         log.error("%s %s: %s", request.method, request.url.path, error, exc_info=error)
         return answer(request, 500, "Internal Server Error", "A fault of the API server: its log has the details")
     log.error("%s %s: the database cannot be used: %s", request.method, request.url.path, error)
-    message = "The grid's database cannot be reached now: nothing was done, try again in a minute"
+    message = f"The grid's database {why}. Nothing was done: try again in a minute"
     return answer(request, 503, "Service Unavailable", message, {"Retry-After": "30"})
 
 

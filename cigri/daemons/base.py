@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from cigri.config import Settings
 from cigri.daemons.signals import Signals
 from cigri.daemons.wakeup import Wakeup
+from cigri.db import passing
 from cigri.db.duties import Duty
 from cigri.db.engine import transaction
 from cigri.errors import DutyLost
@@ -27,8 +28,6 @@ log = logging.getLogger(__name__)
 SUPERVISOR = "CIGRI_ALMIGHTY"  # in a daemon's environment: the pid of the almighty that started it
 STANDBY_PERIOD = 1.0
 LONGEST_BACKOFF = 10.0
-# The database is away or undid a transaction for others' sake: everything is tried again, whole.
-_PASSING = ("40001", "40P01")  # serialization failure, deadlock
 
 
 class Daemon(ABC):
@@ -84,7 +83,7 @@ class Daemon(ABC):
                     self.duty.release()
                     continue
                 except DBAPIError as error:
-                    if not _passing(error):
+                    if not passing.away(error):
                         raise
                     self.duty.release()
                     signals.wait(trouble.begun(error))
@@ -112,15 +111,17 @@ class Daemon(ABC):
 
 
 class _Trouble:
-    """Trouble with the database is told once, not at every try."""
+    """Trouble with the database is told once for each kind, not at every try."""
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._kind = ""
         self._tries = 0
 
     def begun(self, error: DBAPIError) -> float:
         """Tell about it if it is new; how many seconds to wait before the next try."""
-        if not self._tries:
+        if (kind := passing.away(error)) != self._kind:
+            self._kind = kind
             log.warning("%s: the database: %s", self._name, str(error.orig).strip().split("\n")[0])
         self._tries += 1
         return float(min(LONGEST_BACKOFF, 0.2 * 2 ** min(self._tries, 10)))
@@ -128,13 +129,7 @@ class _Trouble:
     def over(self) -> None:
         if self._tries:
             log.warning("%s: the database is back", self._name)
-            self._tries = 0
-
-
-def _passing(error: DBAPIError) -> bool:
-    if isinstance(error, (OperationalError, InterfaceError)) or error.connection_invalidated:
-        return True
-    return getattr(error.orig, "sqlstate", None) in _PASSING
+            self._kind, self._tries = "", 0
 
 
 def _orphaned() -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from psycopg import Connection as Driver
 from sqlalchemy import BigInteger, any_, delete, func, insert, literal, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
@@ -18,6 +17,7 @@ from sqlalchemy.orm import Session
 from cigri.core.jdl_settings import ClusterJob
 from cigri.core.states import LIVE, UNFINISHED, CampaignState, TaskState
 from cigri.db import events, kills, stages
+from cigri.db.copying import copy
 from cigri.db.engine import notify
 from cigri.db.tables import Campaign, CampaignCluster, IdempotencyKey, Job, Task
 from cigri.errors import CigriError
@@ -142,13 +142,8 @@ def reopen(session: Session, campaign: Campaign, *, new_round: bool = True) -> N
 
 
 def _copy_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: int) -> None:
-    driver = session.connection().connection.driver_connection
-    assert isinstance(driver, Driver)
-    count = 0
-    with driver.cursor() as cursor, cursor.copy("COPY tasks (campaign_id, line) FROM STDIN") as copy:
-        for line in lines:
-            copy.write_row((campaign_id, line))
-            count += 1
+    rows = ((campaign_id, line) for line in lines)
+    count = copy(session, "COPY tasks (campaign_id, line) FROM STDIN", rows)
     if count != total:
         raise CountDiffers(f"{total} tasks were declared, {count} came")
 

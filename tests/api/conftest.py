@@ -139,6 +139,12 @@ def start(engine: Engine, clusters: dict[str, int], tmp_path: Path) -> Iterator[
         yield lambda **changes: stack.enter_context(running(replace(SETTINGS, **changes), engine, tmp_path))
 
 
+@pytest.fixture
+def running_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Engine], Any]:
+    """A server on another database, for the time of a block."""
+    return lambda engine: running(SETTINGS, engine, tmp_path_factory.mktemp("api"))
+
+
 @pytest.fixture(scope="session")
 def server(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with running(SETTINGS, engine, tmp_path_factory.mktemp("api")) as api:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from psycopg import Connection as Driver
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
@@ -23,6 +22,7 @@ from cigri.core.states import JobKind, JobState, StageState, SubmissionState, Ta
 from cigri.core.vault import Vault
 from cigri.db import clusters, events, mappings, tables
 from cigri.db.campaigns import Place
+from cigri.db.copying import copy
 from cigri.errors import DatabaseError
 
 ROWS = 5000
@@ -105,17 +105,6 @@ def _insert(session: Session, table: Any, rows: Sequence[dict[str, Any]]) -> Non
         session.execute(insert(table), rows[first : first + ROWS])
 
 
-def _copy(session: Session, statement: str, rows: Iterable[Sequence[Any]]) -> int:
-    driver = session.connection().connection.driver_connection
-    assert isinstance(driver, Driver)
-    count = 0
-    with driver.cursor() as cursor, cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)
-            count += 1
-    return count
-
-
 def _write_usage(session: Session, source: Source, plan: Plan) -> int:
     names, seen = plan.names, set()
 
@@ -128,7 +117,7 @@ def _write_usage(session: Session, source: Source, plan: Plan) -> int:
                 yield (*place, *used, row["unavailable_resources"] or 0)
 
     columns = "date, cluster_id, max_resources, used_resources, used_by_cigri, unavailable_resources"
-    return _copy(session, f"COPY grid_usage ({columns}) FROM STDIN", lines())
+    return copy(session, f"COPY grid_usage ({columns}) FROM STDIN", lines())
 
 
 class _CampaignWriter:
@@ -190,7 +179,7 @@ class _CampaignWriter:
                     self._failed.add(task.id)
                 yield (task.id, self._id, state.value, translate.priority(task), task.line)
 
-        total = _copy(self._session, "COPY tasks (id, campaign_id, state, priority, line) FROM STDIN", lines())
+        total = copy(self._session, "COPY tasks (id, campaign_id, state, priority, line) FROM STDIN", lines())
         change = text("UPDATE campaigns SET total_tasks = :total WHERE id = :id")
         self._session.execute(change, {"total": total, "id": self._id})
         return counted
@@ -214,7 +203,7 @@ class _CampaignWriter:
     def _copy_jobs(self, rows: Sequence[dict[str, Any]]) -> None:
         if rows:
             columns = ", ".join(rows[0])
-            _copy(self._session, f"COPY jobs ({columns}) FROM STDIN", (tuple(row.values()) for row in rows))
+            copy(self._session, f"COPY jobs ({columns}) FROM STDIN", (tuple(row.values()) for row in rows))
 
     def _ended(self, job: Row) -> dict[str, Any]:
         good = job["state"] == "terminated"

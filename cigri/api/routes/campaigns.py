@@ -11,6 +11,7 @@ from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
 from cigri.api import admission, submissions
+from cigri.api.again import Route
 from cigri.api.bodies import ArrivedBody, Body
 from cigri.api.context import Context, Here, identifier
 from cigri.api.errors import not_found, refused
@@ -20,7 +21,7 @@ from cigri.db import campaigns as changes
 from cigri.db.views import campaigns, jobs, statistics, tasks
 from cigri.db.views.campaigns import ClusterUse, Progress, Summary
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 UNKNOWN_TIME = 1e16  # seconds: the original's number for it, with which its clients can calculate
 

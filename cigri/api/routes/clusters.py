@@ -5,13 +5,14 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from cigri.api import files
+from cigri.api.again import Route
 from cigri.api.context import Context, Here, identifier
 from cigri.api.errors import not_found
 from cigri.api.replies import Json
 from cigri.db.views import clusters
 from cigri.db.views.clusters import ClusterView
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 
 @router.get("/clusters")

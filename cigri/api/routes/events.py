@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
+from cigri.api.again import Route
 from cigri.api.bodies import ArrivedBody, Body
 from cigri.api.context import MOST, MOST_BIG, Context, Here, identifier
 from cigri.api.errors import forbidden, not_found, refused
@@ -21,7 +22,7 @@ from cigri.db.kills import KillReason, mark_jobs
 from cigri.db.views import campaigns, clusters, events, jobs
 from cigri.db.views.events import EventView
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 DISABLED = "CLUSTER_MANUALLY_DISABLED"
 MANUAL = "MANUAL_EVENT"

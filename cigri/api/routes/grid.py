@@ -8,11 +8,12 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Response
 
+from cigri.api.again import Route
 from cigri.api.context import Context, Here
 from cigri.api.errors import refused
 from cigri.db.views import clusters
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 
 @router.get("/")

@@ -7,6 +7,7 @@ import json
 from fastapi import APIRouter, Response
 
 from cigri.api import outputs
+from cigri.api.again import Route
 from cigri.api.context import MOST_BIG, Context, Here, identifier
 from cigri.api.errors import forbidden, not_found, refused
 from cigri.api.replies import Json
@@ -17,7 +18,7 @@ from cigri.db.kills import KillReason, mark_jobs
 from cigri.db.views import jobs
 from cigri.db.views.jobs import JobView
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 
 @router.get("/jobs/{job}")

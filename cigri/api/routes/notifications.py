@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from cigri.api.again import Route
 from cigri.api.bodies import ArrivedBody, Body
 from cigri.api.context import Context, Here
 from cigri.api.errors import not_found, refused
@@ -16,7 +17,7 @@ from cigri.db import subscriptions
 from cigri.notify import identities
 from cigri.notify.channels import missing
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 
 @router.get("/notifications")

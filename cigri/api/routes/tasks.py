@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fastapi import APIRouter, Response
 
 from cigri.api import admission, submissions
+from cigri.api.again import Route
 from cigri.api.bodies import ArrivedBody
 from cigri.api.context import MOST_BIG, Context, Here, identifier
 from cigri.api.errors import ApiError, not_found
@@ -17,7 +18,7 @@ from cigri.db import campaigns as changes
 from cigri.db.views import campaigns, jobs, tasks
 from cigri.db.views.tasks import TaskView
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 
 @router.get("/campaigns/{campaign}/jobs")

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from cigri.api.again import Route
 from cigri.api.bodies import ArrivedBody, Body
 from cigri.api.context import MOST, Here, identifier
 from cigri.api.errors import forbidden, not_found, refused
@@ -21,7 +22,7 @@ from cigri.core.tokens import LISTER, LISTING_LOGIN, Claims
 from cigri.db import api_tokens, clusters, mappings
 from cigri.db.tables import ApiToken, Cluster, UserMapping
 
-router = APIRouter()
+router = APIRouter(route_class=Route)
 
 HIDDEN = "Bearer ********"
 DAYS = 90
