@@ -72,9 +72,12 @@ def pair(keys: Collection[int], sightings: Iterable[Sighting]) -> Pairing:
 
 
 def _chains(seen: Iterable[Sighting]) -> list[Chain]:
-    """The jobs in the order in which the cluster restarted them; each job is in one chain."""
+    """The jobs in the order in which the cluster restarted them; each job is in one chain.
+
+    A success ends its chain: what the cluster restarted after it is another run, and not wanted.
+    """
     ordered = sorted(seen, key=lambda sighting: sighting.id)
-    ids = {sighting.id for sighting in ordered}
+    ids = {sighting.id for sighting in ordered if not sighting.succeeded}
     next_of: dict[int, Sighting] = {}
     for sighting in ordered:
         if sighting.replaces in ids and sighting.replaces < sighting.id:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cigri.core.settling import Sighting
@@ -19,11 +19,11 @@ class Action(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the database has about the submission and the key. `remote_ids`: the ids of the job's own chain."""
+    """What the database has about the submission and the key. `remote_ids`: the job's own chain, the newest first."""
 
     submission: SubmissionState | None = None
     job: JobState | None = None
-    remote_ids: Collection[int] = ()
+    remote_ids: Sequence[int] = ()
     task: TaskState | None = None
 
 
@@ -51,8 +51,8 @@ def judge(known: Known, seen: Sighting, ancestors: Collection[int] = ()) -> Acti
         return Action.LEAVE
     if not seen.ended:
         return Action.DELETE
-    if not seen.succeeded or (own and known.job is JobState.TERMINATED):
-        return Action.LEAVE
+    if not seen.succeeded or (known.job is JobState.TERMINATED and seen.id in known.remote_ids[:1]):
+        return Action.LEAVE  # of a chain the newest is what was counted
     if known.task is None:
         return Action.LEAVE  # of a campaign that is forgotten
     return Action.DUPLICATE if known.task is TaskState.DONE else Action.COUNT

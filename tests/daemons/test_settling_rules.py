@@ -150,6 +150,20 @@ def test_of_two_runs_of_one_key_the_one_that_succeeded_is_kept(grid) -> None:
     grid.balanced()
 
 
+def test_a_run_that_was_restarted_after_it_had_succeeded_counts_and_the_other_is_told(grid) -> None:
+    answered_by_nothing(grid, ["x"], "echo >>marks")
+    (first,) = grid.remote(grid.rows(Submission)[0].name)
+    assert processes.until(lambda: not grid.live(), 10)
+    again = grid.knob("resubmit", {"job_id": first["id"]})["id"]
+    assert processes.until(lambda: not grid.live(), 10)
+    grid.until(lambda: grid.rows(Job)[0].state is JobState.TERMINATED)
+    assert (grid.rows(Job)[0].remote_id, grid.marks()) == (first["id"], {"x": 2})
+    assert grid.sweep() == 1
+    (event,) = grid.events("DUPLICATE_RUN")
+    assert f"job {again} of" in event.message
+    grid.balanced()
+
+
 def test_a_key_of_another_submission_is_not_paired(grid) -> None:
     answered_by_nothing(grid, ["30"], "sleep")
     name = grid.rows(Submission)[0].name

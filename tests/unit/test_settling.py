@@ -141,6 +141,17 @@ def test_a_chain_of_restarts_is_one_job():
     assert [job.id for job in chain.sightings] == [11927, 11928, 11929] and pair({100}, seen).surplus == ()
 
 
+def test_what_was_restarted_after_a_success_is_surplus():
+    seen = [Sighting(7, 100, ended=True, succeeded=True), Sighting(8, 100, replaces=7)]
+    pairing = pair({100}, seen)
+    assert pairing.kept[100].newest.id == 7 and pairing.surplus == (8,)
+
+
+def test_of_a_run_and_its_restart_that_both_succeeded_the_first_counts():
+    seen = [Sighting(number, 100, replaces=number - 1, ended=True, succeeded=True) for number in (7, 8)]
+    assert [job.id for job in pair({100}, seen).kept[100].sightings] == [7]
+
+
 def test_a_chain_whose_beginning_is_not_shown_any_more():
     chain = pair({100}, [Sighting(11928, 100, replaces=11927)]).kept[100]
     assert chain.newest.id == 11928

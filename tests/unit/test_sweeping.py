@@ -62,6 +62,9 @@ EXAMPLES = {
     "a second success under the same key": (
         Known(SubmissionState.SETTLED, JobState.TERMINATED, (6,), TaskState.DONE), SUCCEEDED, Action.DUPLICATE,
     ),
+    "an older id of the chain, which had succeeded before the one that was counted": (
+        Known(SubmissionState.SETTLED, JobState.TERMINATED, (8, 7), TaskState.DONE), SUCCEEDED, Action.DUPLICATE,
+    ),
     "restarted by the cluster after it had succeeded": (
         Known(SubmissionState.SETTLED, JobState.TERMINATED, (6,), TaskState.DONE), Sighting(7, 100, 6), Action.DELETE,
     ),
