@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing import Process, connection
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -42,6 +42,17 @@ def work(url: str, folder: Path, points: Sequence[Point], answers: Connection) -
     finally:
         ground.close()
         answers.close()
+
+
+def contexts(rounds: Sequence[Sequence[str]]) -> Iterator[tuple[str, ...]]:
+    """For each point of a life: it, and what went before it since the last COMMIT of its round."""
+    for points in rounds:
+        context: list[str] = []
+        for point in points:
+            context.append(point)
+            yield tuple(context)
+            if point == "COMMIT":
+                context = []
 
 
 class Run:
@@ -99,17 +110,19 @@ class Run:
         if answered < len(points):
             self.bad.append(f"{len(points) - answered} lives were not lived")
 
-    def choose(self) -> list[Point]:
-        """The points of the lives that nothing was killed in; a round that does what another did is played once."""
-        seen = set()
-        for (scenario, victim), rounds in sorted(self.rounds.items()):
-            at, chosen = 1, []
-            for points in rounds:
-                if (victim, *points) not in seen:
-                    seen.add((victim, *points))
-                    chosen += range(at, at + len(points))
-                at += len(points)
-            self.chosen[scenario, victim] = chosen
+    def choose(self, *, everything: bool) -> list[Point]:
+        """The points of the lives that nothing was killed in.
+
+        What follows on the same statements and requests since the last COMMIT is the same point, wherever it is met
+        again: it is played once, unless `everything` is wanted.
+        """
+        seen: set[tuple[str, ...]] = set()
+        for place in self.rounds:
+            self.chosen[place] = []
+            for number, context in enumerate(contexts(self.rounds[place]), 1):
+                if everything or (place[1], *context) not in seen:
+                    seen.add((place[1], *context))
+                    self.chosen[place].append(number)
         return [(*place, number) for place, numbers in self.chosen.items() for number in numbers]
 
     def _note(self, point: Point, died: bool, rounds: list[list[str]], said: Judgement) -> None:
@@ -133,7 +146,7 @@ class Run:
             statements = len(points) - requests - replies - commits
             say(
                 f"{place[0]}: {place[1]}: {len(rounds)} rounds with {statements} statements, {commits} commits,"
-                f" {requests} requests; killed {self.kills[place]} times in the rounds that do something new"
+                f" {requests} requests; killed {self.kills[place]} times where it is a new one"
                 + (f", {self.missed[place]} points were not reached again" if self.missed[place] else "")
             )
         say(
@@ -148,6 +161,7 @@ def main() -> int:
     parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="this one only")
     parser.add_argument("--victim", choices=sorted(MAKERS), help="this daemon only")
     parser.add_argument("--point", type=int, help="this point only")
+    parser.add_argument("--all", action="store_true", help="also the points that are alike")
     asked = parser.parse_args()
     began = time.monotonic()
     places = [
@@ -162,7 +176,7 @@ def main() -> int:
             run = Run(postgres, folder, asked.jobs)
             run.play([(*place, asked.point or 0) for place in places])
             if not asked.point:
-                run.play(run.choose())
+                run.play(run.choose(everything=asked.all))
             run.tell()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
