@@ -111,7 +111,7 @@ class Soak(Seed):
             ]
             growth = quarters[3] / quarters[0] - 1 if quarters[0] else 0.0
             flat &= growth <= FLAT
-            sizes = ", ".join(f"{size / 1024:.1f}" for size in quarters)
+            sizes = ", ".join(f"{size / 1024:.1f}" if size else "-" for size in quarters)
             say(f"{title}: {sizes} MiB by quarters ({growth:+.1%})")
         return flat
 
