@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ from cigri.errors import ConfigError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+    from sqlalchemy.orm import Session
 
     from cigri.db.tables import Cluster
 
@@ -110,11 +112,21 @@ def show(grid: Grid, /, name: str, dump: bool) -> None:
 @click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
 @fields.options(adding=False)
 @PASSWORD
+@click.option("--same-cluster", is_flag=True, help="The new URL leads to the same cluster: its jobs are found there.")
 @click.pass_context
 def set_(
-    context: click.Context, /, name: str, pairs: tuple[str, ...], password_file: IO[str] | None, **values: Any
+    context: click.Context,
+    /,
+    name: str,
+    pairs: tuple[str, ...],
+    password_file: IO[str] | None,
+    same_cluster: bool,
+    **values: Any,
 ) -> None:
-    """Change a cluster: KEY=VALUE, or the same options as for `add`. `none` empties what may be empty."""
+    """Change a cluster: KEY=VALUE, or the same options as for `add`. `none` empties what may be empty.
+
+    A new URL is taken while no job of the grid is there, or with --same-cluster.
+    """
     from cigri.db import clusters
     from cigri.db.engine import notify
 
@@ -131,14 +143,12 @@ def set_(
     with grid.transaction() as session:
         found = known_cluster(session, name, change=True)
         _check(name, grid, _declared(found) | columns)
-        generation = found.url_generation
-        clusters.change(session, found, **columns)
-        moved = found.url_generation != generation
-        live = clusters.live_jobs(session, found.id) if moved else 0
+        moved = columns.get("api_url", found.api_url) != found.api_url and not same_cluster
+        if moved:
+            _no_jobs(session, found, f"drain it first (`gridadmin cluster drain {name}`), or say --same-cluster")
+        clusters.change(session, found, moved=moved, **columns)
         notify(session, "clusters")
     click.echo(f"cluster {name}: {', '.join(f'{key} = {value}' for key, value in told.items())}")
-    if live:
-        click.echo(f"gridadmin: {live} live jobs were submitted under the old URL", err=True)
 
 
 @cluster.command()
@@ -176,25 +186,82 @@ def disable(grid: Grid, name: str) -> None:
 
 @cluster.command()
 @click.argument("name")
+@click.option("--now", is_flag=True, help="Delete the jobs that run there, too; their tasks run again.")
+@click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Wait so long until no job is left there.",
+)
 @click.pass_obj
-def remove(grid: Grid, name: str) -> None:
-    """Remove a cluster that has no jobs of the grid any more. Its history stays."""
+def drain(grid: Grid, name: str, now: bool, wait: float | None) -> None:
+    """Empty a cluster: no new jobs, those that wait there are called back, those that run end.
+
+    What is called back is not a failure. `gridadmin cluster enable` ends the draining.
+    """
+    from cigri.db import clusters, kills
+    from cigri.db.engine import notify
+
+    with grid.transaction() as session:
+        found = known_cluster(session, name, change=True)
+        clusters.disable(session, found)
+        recalled = kills.recall(session, found.id, running_too=now)
+        live = clusters.live_jobs(session, found.id)
+        notify(session, "clusters")
+    told = f"{_number(recalled, 'job')} called back, {live - recalled} followed to the end"
+    click.echo(f"cluster {name} disabled; {told}")
+    if wait is not None:
+        _wait_until_empty(grid, name, wait)
+
+
+def _wait_until_empty(grid: Grid, name: str, seconds: float) -> None:
     from cigri.db import clusters
+
+    end = time.monotonic() + seconds
+    while True:
+        with grid.transaction() as session:
+            found = known_cluster(session, name)
+            left = clusters.live_jobs(session, found.id) + clusters.unsettled_submissions(session, found.id)
+        if not left:
+            click.echo(f"cluster {name} is empty")
+            return
+        if time.monotonic() >= end:
+            raise Failure(f"{_number(left, 'job')} of the grid on cluster {name} after {seconds:g} s")
+        time.sleep(min(1.0, max(0.0, end - time.monotonic())))
+
+
+def _no_jobs(session: Session, found: Cluster, advice: str) -> None:
+    """Raise Failure while jobs of the grid may be on the cluster."""
+    from cigri.db import clusters
+
+    live = clusters.live_jobs(session, found.id)
+    unsettled = clusters.unsettled_submissions(session, found.id)
+    if live or unsettled:
+        there = f"{_number(live, 'live job')} and {_number(unsettled, 'unsettled submission')}"
+        raise Failure(f"cluster {found.name} has {there}: {advice}")
+
+
+@cluster.command()
+@click.argument("name")
+@click.option("--forget-jobs", is_flag=True, help="Give up jobs of the grid that may be there: for one that is dead.")
+@click.pass_obj
+def remove(grid: Grid, name: str, forget_jobs: bool) -> None:
+    """Remove a cluster that has no jobs of the grid any more. Its history stays.
+
+    --forget-jobs is for a cluster that will never answer again: nobody knows whether its jobs ran, so their tasks are
+    held for their owners (JOB_LOST; those of campaigns with `rerun_lost` run again elsewhere).
+    """
+    from cigri.db import clusters, forgetting
     from cigri.db.engine import notify
 
     with grid.transaction() as session:
         found = known_cluster(session, name, change=True)
         clusters.mark_removed(session, found)  # first: from here on nobody claims for it
-        live = clusters.live_jobs(session, found.id)
-        unsettled = clusters.unsettled_submissions(session, found.id)
-        if live or unsettled:
-            raise Failure(
-                f"cluster {name} has {_number(live, 'live job')} and {_number(unsettled, 'unsettled submission')}: "
-                f"`gridadmin cluster disable {name}`, and remove it when they have ended"
-            )
+        forgotten = forgetting.forget_jobs(session, found) if forget_jobs else 0
+        _no_jobs(session, found, f"`gridadmin cluster drain {name}`, and remove it when they have ended")
         waiting = clusters.hopeful_campaigns(session, found.id)
         notify(session, "clusters")
-    click.echo(f"cluster {name} removed")
+    click.echo(f"cluster {name} removed" + (f", {_number(forgotten, 'job')} forgotten" if forget_jobs else ""))
     if waiting:
         click.echo(f"gridadmin: {_number(waiting, 'unfinished campaign')} may use no other cluster", err=True)
 

@@ -28,6 +28,7 @@ class Outcome(enum.StrEnum):
     DELETED = "deleted"  # by its owner, on the cluster or through the grid
     CANCELLED = "cancelled"  # with its campaign
     QUEUED = "queued"  # waited too long on the cluster
+    RECALLED = "recalled"  # its cluster is drained
     REFUSED = "refused"  # not taken as it was to be
     SURPLUS = "surplus"  # another try had succeeded
     SITE = "site"  # a fault of the cluster's
@@ -267,6 +268,8 @@ def _by_mark(end: Ended, reason: str) -> Verdict:
         return _walltime(end, "killed by the grid: over its walltime, and the cluster had not ended it")
     if reason == "queued":
         return _back(Outcome.QUEUED, "REMOTE_WAITING_FRAG", "waited too long on the cluster", priority=10)
+    if reason in ("recalled", "drained"):
+        return _back(Outcome.RECALLED, "RESUBMIT", "called back: its cluster is drained")
     if reason in ("refused", "surplus"):
         return _back(Outcome(reason), "", "", priority=10)
     if reason == "manual":
@@ -274,11 +277,14 @@ def _by_mark(end: Ended, reason: str) -> Verdict:
     return _failed(Outcome.DELETED, "USER_FRAG", "deleted on request", "request")
 
 
+_NOT_ITS_FAULT = frozenset({Outcome.PREEMPTED, Outcome.SITE, Outcome.QUEUED, Outcome.RECALLED})
+
+
 def of_stage(verdict: Verdict, kind: JobKind) -> Verdict:
     """What the end of a prologue's or epilogue's job means: it runs again only when it was not its own fault."""
     if verdict.outcome in (Outcome.SUCCESS, Outcome.CANCELLED):
         return verdict
-    if verdict.outcome in (Outcome.PREEMPTED, Outcome.SITE, Outcome.QUEUED) and verdict.task is TaskState.PENDING:
+    if verdict.outcome in _NOT_ITS_FAULT and verdict.task is TaskState.PENDING:
         return verdict
     code = "PROLOG_EXIT_ERROR" if kind is JobKind.PROLOGUE else "EPILOG_EXIT_ERROR"
     message = f"the {kind.value}: {verdict.message}"
@@ -297,3 +303,12 @@ def lost(*, last_seen_waiting: bool) -> Verdict:
         return _back(Outcome.LOST, "RESUBMIT", message)
     held = f"{message}, and it had started: see whether its results are there, then resubmit it or not"
     return _failed(Outcome.LOST, "JOB_LOST", held, "lost")
+
+
+def forgotten(*, rerun: bool) -> Verdict:
+    """The end of a job on a cluster that is given up: whether it ran is not known."""
+    message = "its cluster was removed from the grid"
+    if rerun:
+        return _back(Outcome.LOST, "RESUBMIT", message)
+    held = f"{message}, and nobody knows whether it ran: see whether its results are there, then resubmit it or not"
+    return _failed(Outcome.LOST, "JOB_LOST", held, "forgotten")

@@ -18,7 +18,7 @@ from cigri.daemons.sweeping import sweep
 from cigri.daemons.turns import Turns
 from cigri.db import clusters, events, grid, kills, strays
 from cigri.db.engine import notify
-from cigri.db.kills import Doomed, KillReason
+from cigri.db.kills import Doomed
 from cigri.errors import ClusterError, ConfigError, NoAnswer, Refused, TokenRefused
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Nikita(Daemon):
             # A bare id identifies nothing: only what has our name and key is deleted.
             if there is None or there.state.final or not is_ours(there, job.name, job.id):
                 continue
-            if job.reason is KillReason.QUEUED and there.state is RemoteState.RUNNING:
+            if job.reason in kills.IF_WAITING and there.state is RemoteState.RUNNING:
                 self._let_run(job)
                 continue
             if job.login not in refused:
@@ -107,7 +107,7 @@ class Nikita(Daemon):
         return True
 
     def _let_run(self, job: Doomed) -> None:
-        """It waited too long, but it has started now."""
+        """It was not to wait any longer, but it has started now."""
         with self.transaction() as session:
             kills.unmark(session, [job.id])
 

@@ -81,10 +81,9 @@ def locked(session: Session, name: str) -> Cluster | None:
     return session.scalar(query.with_for_update(key_share=True))
 
 
-def change(session: Session, cluster: Cluster, **fields: object) -> None:
-    """Set columns. Behind another URL the ids of jobs mean other jobs: it begins a new generation."""
-    if fields.get("api_url", cluster.api_url) != cluster.api_url:
-        cluster.url_generation += 1
+def change(session: Session, cluster: Cluster, *, moved: bool = False, **fields: object) -> None:
+    """Set columns. `moved`: behind the new URL ids of jobs mean other jobs, a new generation begins."""
+    cluster.url_generation += moved
     for column, value in fields.items():
         setattr(cluster, column, value)
     session.flush()

@@ -22,8 +22,14 @@ class KillReason(enum.StrEnum):
     MANUAL = "manual"  # an administrator sets it aside
     WALLTIME = "walltime"  # over its walltime, and the cluster did not end it
     QUEUED = "queued"  # waited too long on the cluster
+    RECALLED = "recalled"  # it waits on a cluster that is drained
+    DRAINED = "drained"  # the cluster is to be empty at once
     REFUSED = "refused"  # not in the queue where it was to be
     SURPLUS = "surplus"  # another try of its task has succeeded
+
+
+# Meant for jobs that wait: the mark is taken back when the job has started.
+IF_WAITING = frozenset({KillReason.QUEUED, KillReason.RECALLED})
 
 
 def mark_campaign(session: Session, campaign_id: int, reason: KillReason) -> int:
@@ -53,9 +59,9 @@ def _mark(session: Session, *which: ColumnElement[bool], reason: KillReason) -> 
 
 def _free(reason: KillReason) -> ColumnElement[bool]:
     """A mark stays what it is, but for one that would be taken back if the job started."""
-    if reason is KillReason.QUEUED:
+    if reason in IF_WAITING:
         return Job.kill_at.is_(None)
-    return or_(Job.kill_at.is_(None), Job.kill_reason == KillReason.QUEUED.value)
+    return or_(Job.kill_at.is_(None), Job.kill_reason.in_(IF_WAITING))
 
 
 def put_off(session: Session, job_ids: Sequence[int], first_delay: float, longest: float = 600.0) -> None:
@@ -116,10 +122,10 @@ def clusters_due(session: Session) -> list[int]:
 
 
 def unmark(session: Session, job_ids: Sequence[int]) -> None:
-    """Take the marks of jobs that had waited too long back."""
+    """Take the marks of jobs that were not to wait any longer back: they have started."""
     session.execute(
         update(Job)
-        .where(Job.id.in_(job_ids), Job.kill_reason == KillReason.QUEUED.value)
+        .where(Job.id.in_(job_ids), Job.kill_reason.in_(IF_WAITING))
         .values(kill_reason=None, kill_at=None, kill_next=None, kill_tries=0)
         .execution_options(synchronize_session=False)
     )
@@ -130,6 +136,15 @@ def mark_overdue(session: Session, cluster_id: int, remote_clock: float, grace: 
     end = Job.start_time + func.make_interval(0, 0, 0, 0, 0, 0, Job.walltime + grace)
     late = and_(Job.cluster_id == cluster_id, Job.state == JobState.RUNNING, end < func.to_timestamp(remote_clock))
     return _mark(session, late, reason=KillReason.WALLTIME)
+
+
+def recall(session: Session, cluster_id: int, *, running_too: bool) -> int:
+    """Mark the jobs that wait on the cluster, or all that are there, so that their tasks go elsewhere; how many."""
+    there = [Job.cluster_id == cluster_id, Job.kind == JobKind.TASK]
+    if running_too:
+        return len(_mark(session, *there, reason=KillReason.DRAINED))
+    waiting = Job.state.in_((JobState.LAUNCHING, JobState.SUBMITTED, JobState.REMOTE_WAITING))
+    return len(_mark(session, *there, waiting, reason=KillReason.RECALLED))
 
 
 def mark_queued_too_long(session: Session, cluster_id: int, timeout: float) -> set[int]:

@@ -211,26 +211,32 @@ def test_authentication_can_be_changed_both_ways(run, sql, tmp_path):
     assert one(sql, "SELECT api_auth_type, token_file FROM clusters") == ("none", None)
 
 
+# Cluster 1 with two jobs that are being sent there.
+BUSY = """
+    INSERT INTO campaigns (grid_user, name, jdl, total_tasks) VALUES ('alice', 'c', '{}', 2);
+    INSERT INTO campaign_clusters (campaign_id, cluster_id) VALUES (1, 1);
+    INSERT INTO allowances (cluster_id, campaign_id, tasks, rank) VALUES (1, 1, 10, 1);
+    INSERT INTO tasks (campaign_id, state, line) VALUES (1, 'active', 'a'), (1, 'active', 'b');
+    INSERT INTO submissions (name, campaign_id, cluster_id, login, url_generation, size, remote_clock)
+        VALUES ('n', 1, 1, 'alice', 1, 2, 0);
+    INSERT INTO jobs (task_id, campaign_id, cluster_id, submission_id, state)
+        SELECT id, 1, 1, 1, 'launching' FROM tasks
+"""
+
+
 def test_a_cluster_with_jobs_is_not_removed(run, sql):
     run("cluster", "add", "alpha", *ADD)
-    sql.execute(
-        """INSERT INTO campaigns (grid_user, name, jdl, total_tasks) VALUES ('alice', 'c', '{}', 2);
-        INSERT INTO campaign_clusters (campaign_id, cluster_id) VALUES (1, 1);
-        INSERT INTO allowances (cluster_id, campaign_id, tasks, rank) VALUES (1, 1, 10, 1);
-        INSERT INTO tasks (campaign_id, state, line) VALUES (1, 'active', 'a'), (1, 'active', 'b');
-        INSERT INTO submissions (name, campaign_id, cluster_id, login, url_generation, size, remote_clock)
-            VALUES ('n', 1, 1, 'alice', 1, 2, 0);
-        INSERT INTO jobs (task_id, campaign_id, cluster_id, submission_id, state)
-            SELECT id, 1, 1, 1, 'launching' FROM tasks"""
-    )
+    sql.execute(BUSY)
     done = run("cluster", "remove", "alpha", status=1)
     assert "2 live jobs and 1 unsettled submission:" in done.stderr
     assert one(sql, "SELECT enabled AND removed_at IS NULL FROM clusters") is True
     assert one(sql, "SELECT count(*) FROM allowances") == 1
     assert "2 live jobs followed" in run("cluster", "disable", "alpha").stdout
     assert one(sql, "SELECT count(*) FROM allowances") == 0
-    moved = run("cluster", "set", "alpha", "api_url=http://127.0.0.1:7000")
-    assert "2 live jobs were submitted under the old URL" in moved.stderr
+    moved = run("cluster", "set", "alpha", "api_url=http://127.0.0.1:7000", status=1)
+    assert "drain it first" in moved.stderr and "--same-cluster" in moved.stderr
+    run("cluster", "set", "alpha", "api_url=http://127.0.0.1:7000", "--same-cluster")
+    assert one(sql, "SELECT api_url, url_generation FROM clusters") == ("http://127.0.0.1:7000", 1)
     sql.execute(
         """UPDATE jobs SET state = 'event', ended_at = now();
         UPDATE submissions SET state = 'settled', settled_at = now()"""
@@ -238,6 +244,36 @@ def test_a_cluster_with_jobs_is_not_removed(run, sql):
     done = run("cluster", "remove", "alpha")
     assert "1 unfinished campaign may use no other cluster" in done.stderr
     assert one(sql, "SELECT count(*) FROM jobs") == 2, "history stays"
+
+
+def test_draining(run, sql):
+    run("cluster", "add", "alpha", *ADD)
+    done = run("cluster", "drain", "alpha", "--wait", "5")
+    assert done.stdout == (
+        "cluster alpha disabled; 0 jobs called back, 0 followed to the end\ncluster alpha is empty\n"
+    )
+    sql.execute(BUSY)
+    done = run("cluster", "drain", "alpha")
+    assert "2 jobs called back, 0 followed" in done.stdout
+    assert one(sql, "SELECT string_agg(DISTINCT kill_reason, ',') FROM jobs") == "recalled"
+    sql.execute("UPDATE jobs SET kill_reason = NULL, kill_at = NULL, kill_next = NULL")
+    done = run("cluster", "drain", "alpha", "--now", "--wait", "0", status=1)
+    assert "3 jobs of the grid on cluster alpha after 0 s" in done.stderr
+    assert one(sql, "SELECT string_agg(DISTINCT kill_reason, ',') FROM jobs") == "drained"
+
+
+def test_a_dead_cluster_is_removed_and_its_jobs_forgotten(run, sql):
+    run("cluster", "add", "alpha", *ADD)
+    sql.execute(BUSY)
+    sql.execute(
+        "INSERT INTO duties (name, epoch, host, pid, backend_pid, seen) VALUES ('runner alpha', 7, 'h', 1, 1, now())"
+    )
+    assert run("cluster", "remove", "alpha", "--forget-jobs").stdout == "cluster alpha removed, 2 jobs forgotten\n"
+    assert one(sql, "SELECT string_agg(DISTINCT state::text, ',') FROM tasks") == "failed"
+    assert one(sql, "SELECT code, count, state::text FROM events WHERE code = 'JOB_LOST'") == ("JOB_LOST", 2, "open")
+    assert one(sql, "SELECT epoch FROM duties") == 8, "whoever follows the cluster now is fenced"
+    assert one(sql, "SELECT count(*) FROM submissions WHERE state = 'sending'") == 0
+    assert "the books balance" in run("db", "check").stdout
 
 
 # --- trying a cluster

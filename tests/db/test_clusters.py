@@ -34,12 +34,12 @@ def test_a_declared_cluster_has_the_defaults(books, cluster):
         assert clusters.by_id(session, cluster).name == "mini" and clusters.by_name(session, "other") is None
 
 
-def test_another_url_is_another_generation(books, cluster):
+def test_another_cluster_behind_the_url_is_another_generation(books, cluster):
     change(books, "mini", clusters.change, power=2)
-    change(books, "mini", clusters.change, api_url="http://127.0.0.1:1")
+    change(books, "mini", clusters.change, api_url="http://127.0.0.1:3")
     with books.transaction() as session:
         assert clusters.by_id(session, cluster).url_generation == 1
-    change(books, "mini", clusters.change, api_url="http://127.0.0.1:2")
+    change(books, "mini", clusters.change, moved=True, api_url="http://127.0.0.1:2")
     with books.transaction() as session:
         assert clusters.by_id(session, cluster).url_generation == 2
 
