@@ -195,7 +195,7 @@ def finish(
     if not live:
         return set()
     _end_jobs(session, [by_id[job.id] for job in live], told)
-    _place_tasks(session, live, by_id, campaigns)
+    _place_tasks(session, cluster_id, live, by_id, campaigns)
     _keep_books(session, cluster_id, live, by_id, told, max_failures, preempted_charge)
     stages.ended(session, [(job.id, _STAGES[by_id[job.id].verdict.task]) for job in live if job.task_id is None])
     return {job.id for job in live}
@@ -291,6 +291,7 @@ def _end_jobs(session: Session, ends: Sequence[End], told: dict[int, int]) -> No
 
 def _place_tasks(
     session: Session,
+    cluster_id: int,
     live: Sequence[Ended],
     by_id: dict[int, End],
     campaigns: dict[int, CampaignState],
@@ -327,7 +328,7 @@ def _place_tasks(
     for job in placed:
         if by_id[job.id].verdict.task is TaskState.DONE and job.task_id not in moved:
             message = f"task {job.task_id} had succeeded already: this run is not counted"
-            events.record(session, events.News("DUPLICATE_RUN", message, job.campaign_id, job_id=job.id))
+            events.record(session, events.News("DUPLICATE_RUN", message, job.campaign_id, cluster_id, job.id))
 
 
 @dataclass(slots=True)

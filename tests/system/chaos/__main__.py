@@ -115,7 +115,7 @@ def gather(workers: list[subprocess.Popen[str]]) -> list[str]:
 
 
 COUNTED = (
-    *("tasks", "done", "failed and told", "cancelled", "look-ups", "adoptions", "returns", "swept"),
+    *("requests spoilt", "tasks", "done", "failed and told", "cancelled", "look-ups", "adoptions", "returns", "swept"),
     *("take-overs", "duties lost", "duplicates", "losses"),
 )
 

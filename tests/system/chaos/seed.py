@@ -38,6 +38,7 @@ class Outcome:
     seconds: float = 0.0
     judgement: Judgement = field(default_factory=Judgement)
     said: Counter[str] = field(default_factory=Counter)
+    spoilt: int = 0  # requests
 
     @property
     def good(self) -> bool:
@@ -48,7 +49,7 @@ class Outcome:
         tasks, said = self.judgement.tasks, self.said
         return (
             f"seed {self.seed}: {'passed' if self.good else 'FAILED'} in {self.seconds:.0f} s;"
-            f" {len(self.acts)} faults ({', '.join(self.acts)});"
+            f" {len(self.acts)} faults ({', '.join(self.acts)}), {self.spoilt} requests spoilt;"
             f" {tasks['total']} tasks: {tasks['done']} done, {tasks['failed']} failed and told,"
             f" {tasks['cancelled']} cancelled; {said['look-ups']} look-ups, {said['adoptions']} adoptions,"
             f" {said['returns']} returns, {said['sweeps']} swept, {said['take-overs']} take-overs,"
@@ -102,6 +103,7 @@ class Seed:
         outcome = Outcome(self.number, hand(self.number))
         places = self.world.log_places()
         self.world.hidden.clear()
+        self.world.struck.clear()
         self._submit()
         self._note("submitted")
         for name in outcome.acts:
@@ -111,6 +113,7 @@ class Seed:
         self._calm()
         outcome.judgement = self._judge()
         self._note("judged")
+        outcome.spoilt = self.world.struck.total()
         outcome.judgement.problems += self.complaints
         outcome.seconds = time.monotonic() - self.began
         outcome.said = counted(self.world.said(places))

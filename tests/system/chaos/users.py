@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import psycopg
 from sqlalchemy.exc import DBAPIError
 
 from cigri.client import UnixConnection
@@ -109,11 +110,10 @@ class Users:
         ids = [campaign.id for campaign in self.campaigns]
         query = """SELECT id FROM events WHERE campaign_id = ANY(%s) AND state = 'open'
                    AND (code LIKE 'RUNNER_SUBMIT%%' OR code LIKE '%%OG_EXIT_ERROR')"""
-        events = [row[0] for row in self.world.rows(query, ids)]
-        if not events:
-            return 0
-        with contextlib.suppress(DBAPIError), transaction(self.world.engine) as session:
-            return len(repair.fix(session, events, resubmit=False, healed=True).events)
+        with contextlib.suppress(psycopg.Error, DBAPIError):  # the database is away: another time
+            events = [row[0] for row in self.world.rows(query, ids)]
+            with transaction(self.world.engine) as session:
+                return len(repair.fix(session, events, resubmit=False, healed=True).events) if events else 0
         return 0
 
 
