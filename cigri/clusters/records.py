@@ -35,7 +35,10 @@ STATES: Mapping[str, RemoteState] = MappingProxyType(
 # Jobs in these states hold their resources.
 BUSY_WORDS = ("toLaunch", "Launching", "Running", "Suspended", "Resuming", "Finishing", "toError")
 
-BIGGEST = 2**63 - 1  # a bigint of the database
+# What the database takes: bigint, integer, and instants before the year 2200.
+BIGGEST = 2**63 - 1
+BIG = 2**31 - 1
+LAST_INSTANT = 7_258_118_400.0
 
 
 class Malformed(ValueError):
@@ -92,12 +95,12 @@ def job(record: Any) -> RemoteJob:
         submission_time=_instant(record, "submission_time"),
         detailed="events" in record,
         array_id=_optional(record, "array_id"),
-        array_index=_optional(record, "array_index"),
+        array_index=_optional(record, "array_index", BIG),
         command=_text(record, "command"),
-        exit_code=_optional(record, "exit_code"),
+        exit_code=_optional(record, "exit_code", BIG),
         start_time=_instant(record, "start_time"),
         stop_time=_instant(record, "stop_time"),
-        walltime=_optional(record, "walltime"),
+        walltime=_optional(record, "walltime", BIG),
         resubmit_job_id=_optional(record, "resubmit_job_id") or 0,
         message=_text(record, "message"),
         launching_directory=_text(record, "launching_directory"),
@@ -175,13 +178,13 @@ def _text(record: dict[str, Any], key: str) -> str:
     return found.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _optional(record: dict[str, Any], key: str) -> int | None:
-    return None if record.get(key) is None else _whole(record, key)
+def _optional(record: dict[str, Any], key: str, most: int = BIGGEST) -> int | None:
+    return None if record.get(key) is None else _whole(record, key, -most, most)
 
 
-def _whole(record: dict[str, Any], key: str, low: int = -BIGGEST) -> int:
+def _whole(record: dict[str, Any], key: str, low: int = -BIGGEST, most: int = BIGGEST) -> int:
     found = record.get(key)
-    if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= BIGGEST:
+    if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= most:
         raise Malformed(f"{key} of a record is not a whole number in bounds")
     return found
 
@@ -189,7 +192,10 @@ def _whole(record: dict[str, Any], key: str, low: int = -BIGGEST) -> int:
 def _instant(record: dict[str, Any], key: str) -> float:
     """Unix seconds; 0 for none (OAR also writes -1)."""
     found = record.get(key)
-    return 0.0 if found is None else max(0.0, _number(found))
+    instant = 0.0 if found is None else max(0.0, _number(found))
+    if instant > LAST_INSTANT:
+        raise Malformed(f"{key} of a record is no instant")
+    return instant
 
 
 def _number(found: Any) -> float:

@@ -16,6 +16,8 @@ from cigri.errors import Fault, InvalidJDL
 __all__ = ["Campaign", "ClusterJob", "expanded", "parse", "stored"]
 
 GLOBALS = ("name", "clusters", "jobs_type", *SOURCES)
+MOST_GUESSES = 20  # of what was meant
+LONGEST_GUESSED = 60
 
 
 def parse(
@@ -92,6 +94,7 @@ class Reading:
         self.refuse = refuse
         self.faults: list[Fault] = []
         self.warnings: list[str] = []
+        self.guesses = 0
 
     def fault(self, path: str, message: str, *value: object) -> None:
         self.faults.append(Fault(path, message, shown(value[0]) if value else None))
@@ -147,9 +150,16 @@ class Reading:
         if key in GLOBALS:
             self.fault(f"{path}{key}", "belongs to the top level of the JDL, not to a cluster")
             return
-        close = difflib.get_close_matches(key, [*SETTINGS, *others], n=1, cutoff=0.6)
-        hint = f' (did you mean "{close[0]}"?)' if close else ' (keys of your own begin with "_")'
+        hint = self.meant(key, [*SETTINGS, *others]) or ' (keys of your own begin with "_")'
         self.fault(f"{path}{key}", f"is not a key of a JDL{hint}")
+
+    def meant(self, word: str, known: Collection[str]) -> str:
+        """What may have been meant instead; not for ever, as each guess takes time."""
+        self.guesses += 1
+        if self.guesses > MOST_GUESSES or len(word) > LONGEST_GUESSED:
+            return ""
+        close = difflib.get_close_matches(word, known, n=1)
+        return f' (did you mean "{close[0]}"?)' if close else ""
 
     def private(self, path: str, value: object) -> None:
         """Values of private keys are free, but what no database keeps."""
@@ -193,9 +203,7 @@ class Reading:
         """The clusters that the grid has; the others are left out with a warning."""
         kept = {name: values for name, values in clusters.items() if name in names}
         for name in clusters.keys() - kept.keys():
-            close = difflib.get_close_matches(name, names, n=1)
-            hint = f' (did you mean "{close[0]}"?)' if close else ""
-            self.warnings.append(f'cluster "{name}" is not one of this grid: left out{hint}')
+            self.warnings.append(f'cluster "{name}" is not one of this grid: left out{self.meant(name, names)}')
         if clusters and not kept:
             listed = ", ".join(sorted(names)) or "none"
             self.fault("clusters", f"none of these is a cluster of this grid, which has: {listed}", [*clusters])

@@ -488,6 +488,18 @@ def test_a_garbage_record_is_malformed_or_read(record):
     except records.Malformed:
         return
     assert job.id > 0 and "\0" not in job.command + job.message
+    for number in (job.exit_code, job.walltime, job.array_index):
+        assert number is None or abs(number) < 2**31  # an integer of the database
+    assert max(job.start_time, job.stop_time, job.submission_time) < 2**33
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("exit_code", 2**31), ("walltime", 10**12), ("start_time", 10**15), ("stop_time", 1e300), ("id", 0)],
+)
+def test_what_the_database_would_not_take_is_malformed(field, value):
+    with pytest.raises(records.Malformed):
+        records.job({**TERMINATED, field: value})
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
