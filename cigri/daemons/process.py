@@ -19,6 +19,9 @@ from cigri.errors import CigriError
 log = logging.getLogger(__name__)
 
 
+LEAST_IDLE_LIMIT = 5.0
+
+
 def main(name: str, daemon: Callable[[Settings, Engine], Daemon]) -> int:
     """Run a daemon until it is asked to stop; its exit status. SIGHUP starts it anew with the new configuration."""
     try:
@@ -29,7 +32,8 @@ def main(name: str, daemon: Callable[[Settings, Engine], Daemon]) -> int:
     logs.configure(settings.log_level, settings.log_file)
     setproctitle.setproctitle(f"cigri {name}")
     signals = Signals()
-    engine = create_engine(settings.database_url(), application=f"cigri {name}")
+    idle_limit = max(LEAST_IDLE_LIMIT, settings.duty_timeout * 2 / 3)  # sooner than who stands by takes over
+    engine = create_engine(settings.database_url(), application=f"cigri {name}", idle_limit=idle_limit)
     try:
         require_safety(engine)
         daemon(settings, engine).run(signals)

@@ -14,7 +14,15 @@ from sqlalchemy.orm import Session
 
 from cigri.errors import DatabaseError
 
-# PROTOCOL: a peer that went away without a word is noticed within 9 seconds.
+# A peer that went away without a word is noticed within 9 seconds, by us (libpq's words) and by the server (its own).
+SERVER = {
+    "synchronous_commit": "on",
+    "timezone": "UTC",
+    "tcp_keepalives_idle": "3",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "9000",
+}
 CONNECT_ARGS: dict[str, Any] = {
     "connect_timeout": 10,
     "keepalives": 1,
@@ -22,16 +30,18 @@ CONNECT_ARGS: dict[str, Any] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 9000,
-    "options": "-c synchronous_commit=on -c timezone=UTC",
 }
 
 
-def create_engine(url: str, *, application: str = "cigri", pool_size: int = 2) -> Engine:
+def create_engine(url: str, *, application: str = "cigri", pool_size: int = 2, idle_limit: float = 0) -> Engine:
     """An engine for one process. `application` is what pg_stat_activity shows.
 
-    pool_size 0: every transaction opens a connection of its own.
+    pool_size 0: every transaction opens a connection of its own. idle_limit: the server undoes a transaction that
+    nobody has gone on with for so many seconds, 0 for never; what it has locked would wait for a host that is gone.
     """
-    arguments = {**CONNECT_ARGS, "application_name": application}
+    server = SERVER | ({"idle_in_transaction_session_timeout": f"{idle_limit * 1000:.0f}"} if idle_limit else {})
+    options = " ".join(f"-c {name}={value}" for name, value in server.items())
+    arguments = {**CONNECT_ARGS, "application_name": application, "options": options}
     if pool_size == 0:
         return _create_engine(url, connect_args=arguments, poolclass=NullPool)
     return _create_engine(url, connect_args=arguments, pool_size=pool_size, max_overflow=20, pool_pre_ping=True)

@@ -10,6 +10,7 @@ _WORDS = {
     "25006": "takes no changes now (it is read-only)",
     "53100": "has no room left on its disk: its administrator has to see to it",
     "53300": "has no connection left",
+    "25P03": "ended a transaction that nobody had gone on with for too long",
 }
 
 
