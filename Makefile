@@ -21,7 +21,7 @@ CONFIGURATION := $(DESTDIR)$(SYSCONFDIR)/cigri
 PROGRAMS = $(shell sed -n "s|^    \([a-z-]*\) = cigri\..*:.*|\1|p" setup.cfg | grep -v cigri-local)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format chaos killpoints soak bench clean install uninstall
+.PHONY: help venv demo test test-oar2 lint format chaos killpoints soak bench clean install uninstall
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,6 +33,10 @@ demo: $(VENV)/installed ## bring a whole grid up, run a campaign of 200 tasks on
 
 test: lint ## everything that runs without root: lint, types, all tests
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope
+
+test-oar2: $(VENV)/installed-dev ## campaigns on real OAR 2.5 clusters, set up here from Debian's packages; for root
+	@[ "$$(id -u)" = 0 ] || { echo "make test-oar2 is for root: it sets up real OAR 2.5 clusters." >&2; exit 1; }
+	CIGRI_TEST_OAR2=yes $(BIN)/python -m pytest -q --durations 5 -k "not minioar" tests/oar2 tests/conformance
 
 lint: $(VENV)/installed-dev ## ruff, mypy, import layers
 	$(BIN)/ruff check .

@@ -27,6 +27,7 @@ class Oar(ABC):
 
     RESOURCES: ClassVar[str]  # where the resources are listed with all their properties
     DETAILS: ClassVar[Filters]  # what asks for these properties, if the path alone does not
+    LIST_TRIES: ClassVar[int] = 1  # how often a list is asked for that comes with another count than its own
 
     def __init__(
         self,
@@ -148,6 +149,10 @@ class Oar(ABC):
         total, items = self._page(path, [*params, ("limit", self._limit)], read, login)
         if total > self._limit:
             self._limit = total + total // 4 + 100
+            total, items = self._page(path, [*params, ("limit", self._limit)], read, login)
+        for _ in range(self.LIST_TRIES - 1):
+            if len(items) == total:
+                break
             total, items = self._page(path, [*params, ("limit", self._limit)], read, login)
         if len(items) != total:
             raise BadReply(f"cluster {self.name}: GET {path} gave {len(items)} of {total} records")

@@ -55,6 +55,7 @@ class Oar25(Oar):
 
     RESOURCES: ClassVar[str] = "/resources/details"
     DETAILS: ClassVar[Filters] = []
+    LIST_TRIES: ClassVar[int] = 4  # it counts in a query of its own: jobs change between the two
 
     def check_health(self) -> None:
         """When its database fails in the middle of a request, lists are answered as empty ones."""

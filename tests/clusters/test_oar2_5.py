@@ -200,6 +200,13 @@ def test_lists_of_others_or_in_part_are_refused(api, oar):
         oar.live_jobs("")
 
 
+def test_a_list_that_had_changed_before_it_was_counted_is_asked_for_again(api, oar):
+    for total in (3, 2, 1):
+        api.get(f"{API}/jobs/table", json=page(ROW, total=total))
+    assert len(oar.live_jobs("alice")) == 1
+    assert len(api.calls) == 3
+
+
 def test_an_unknown_job_is_unknown_only_to_a_healthy_cluster(api, oar):
     missing = fault(404, "Job not found", "Job not found")
     api.get(f"{API}/jobs/9/details", **missing)
