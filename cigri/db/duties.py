@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 STAMP_PERIOD = 3.0
 FRESHNESS = 5.0
+END_OF_BACKEND = 1.0
 _SPACE = 0x44
 
 # FOR UPDATE waits for the transactions that were checked before; a mere update of the row, like a stamp, would not.
@@ -66,14 +67,12 @@ class Duty:
         return self._connection is not None and not self._stop.is_set()
 
     def acquire(self) -> bool:
-        """Try to take the duty, once. A holder that has been silent for too long is cut off; the next try gets it."""
+        """Try to take the duty, once. A holder that has been silent for too long is cut off."""
         self.release()
         connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         try:
             asked = boottime()
-            name = {"space": _SPACE, "name": self.name}
-            if not connection.scalar(text("SELECT pg_try_advisory_lock(:space, hashtext(:name))"), name):
-                self._cut_off_silent(connection)
+            if not (self._lock(connection) or (self._cut_off_silent(connection) and self._lock_soon(connection))):
                 connection.close()
                 return False
             who = {"name": self.name, "host": socket.gethostname(), "pid": os.getpid()}
@@ -114,11 +113,25 @@ class Duty:
         if not self.held or boottime() - self._seen > FRESHNESS:
             raise DutyLost(f"duty {self.name}: not sure to have it any more")
 
-    def _cut_off_silent(self, connection: Connection) -> None:
+    def _lock(self, connection: Connection) -> bool:
+        name = {"space": _SPACE, "name": self.name}
+        return bool(connection.scalar(text("SELECT pg_try_advisory_lock(:space, hashtext(:name))"), name))
+
+    def _lock_soon(self, connection: Connection) -> bool:
+        """A holder that was cut off is gone in a moment."""
+        end = time.monotonic() + END_OF_BACKEND
+        while not (locked := self._lock(connection)) and time.monotonic() < end:
+            time.sleep(0.05)
+        return locked
+
+    def _cut_off_silent(self, connection: Connection) -> bool:
+        """Cut off the holder if it is silent; whether it was."""
+        cut = False
         silent = {"name": self.name, "space": _SPACE, "timeout": self._timeout}
         for backend_pid in connection.scalars(_SILENT, silent):
             log.warning("duty %s: its holder is silent for over %g s, cut off", self.name, self._timeout)
-            connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend_pid})
+            cut = bool(connection.scalar(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend_pid}))
+        return cut
 
     def _stamp(self, connection: Connection, stop: threading.Event) -> None:
         query = text("UPDATE duties SET seen = clock_timestamp() WHERE name = :name AND epoch = :epoch")

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 120.0
 TAKEOVER = 15.0  # seconds, promised
 SLOW_MACHINE = 10.0  # that tests allow besides
-TASKS = 150
+TASKS = 60
 DUTIES = {"metascheduler", "updater", "nikita", "judas", "runner a"}
 
 pytestmark = pytest.mark.skipif(
