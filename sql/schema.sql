@@ -179,10 +179,13 @@ CREATE TABLE tasks (
     walltimes   smallint NOT NULL DEFAULT 0,  -- tries killed by their walltime
     tries       smallint NOT NULL DEFAULT 0,  -- tries that count for a failure budget
     not_before  timestamptz,                  -- it asked to be run again too soon, or failed: wait until then
+    failed_on   integer,                      -- the cluster on which it failed last: others go first ...
+    elsewhere_until timestamptz,              -- ... until then
     line        text NOT NULL                 -- the parameters; the first word is the task's name
 );
 CREATE INDEX tasks_pending ON tasks (campaign_id, priority DESC, id) WHERE state = 'pending';
 CREATE INDEX tasks_delayed ON tasks (campaign_id, not_before) WHERE state = 'pending' AND not_before IS NOT NULL;
+CREATE INDEX tasks_elsewhere ON tasks (elsewhere_until) WHERE state = 'pending' AND elsewhere_until IS NOT NULL;
 CREATE INDEX tasks_of_campaign ON tasks (campaign_id, id);
 
 -- One request to a cluster: the jobs of one array. `name` is what makes them ours there.

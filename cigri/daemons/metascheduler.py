@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from cigri.config import Settings
-from cigri.core import control, scheduling
+from cigri.core import control, finish, scheduling
 from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
 from cigri.db import allowances, campaigns, endings, shares, stages
@@ -85,7 +85,7 @@ class Metascheduler(Daemon):
         for cluster_id, ended in charges.items():
             for charge in ended:
                 ledgers.of_cluster[cluster_id].charge(charge)
-        backlogs = allowances.backlogs(session, wanting, flying)
+        backlogs = self._last_tasks(session, allowances.backlogs(session, wanting, flying), orders, flying)
         grants = {}
         for cluster_id in wanting:
             there = backlogs.get(cluster_id, [])
@@ -93,6 +93,19 @@ class Metascheduler(Daemon):
             grants[cluster_id] = scheduling.share(ledgers.of_cluster[cluster_id], there, orders[cluster_id], others)
         shares.write(session, ledgers)
         return grants
+
+    @staticmethod
+    def _last_tasks(
+        session: Session, backlogs: finish.Backlogs, orders: Mapping[int, int], flying: allowances.InFlight
+    ) -> finish.Backlogs:
+        """Where campaigns are near their end, each cluster gets only what no quicker one ends before it would."""
+        live = {
+            cluster_id: {each.campaign_id: each.live for each in flying.get(cluster_id, ())} for cluster_id in orders
+        }
+        ending = finish.near_end(backlogs, orders, live)
+        if not ending:
+            return backlogs
+        return finish.limited(backlogs, orders, live, allowances.speeds(session, ending))
 
     def _clear(self) -> None:
         """Cancel what is left of large cancelled campaigns, a part in each round."""

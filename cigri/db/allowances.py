@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from cigri.core import ledger
 from cigri.core.control import Load
+from cigri.core.finish import Speed
 from cigri.core.scheduling import Backlog, Grant, Others
 from cigri.core.states import LIVE, CampaignState, JobKind, JobState, TaskState
 from cigri.db.arrays import rows
@@ -22,6 +23,7 @@ from cigri.db.tables import (
     Campaign,
     CampaignCluster,
     CampaignCount,
+    CampaignEnd,
     Cluster,
     ClusterStatus,
     Job,
@@ -45,6 +47,9 @@ class Flying:
     counted: int  # ... as far as they are known
     ahead: int  # in test mode, prologues and epilogues
     reserved: float
+
+
+InFlight = Mapping[int, Sequence[Flying]]  # by cluster
 
 
 def lock(session: Session) -> None:
@@ -117,7 +122,7 @@ def _ran() -> ColumnElement[float]:
     return func.greatest(0.0, seconds) * func.coalesce(Job.resources_used, 1)
 
 
-def loads(session: Session, stress_limit: float, flying: Mapping[int, Sequence[Flying]]) -> dict[int, Load]:
+def loads(session: Session, stress_limit: float, flying: InFlight) -> dict[int, Load]:
     """The clusters that may get jobs: enabled, not blacklisted, below their stress limit."""
     status = ClusterStatus
     query = (
@@ -140,9 +145,7 @@ def loads(session: Session, stress_limit: float, flying: Mapping[int, Sequence[F
     return found
 
 
-def backlogs(
-    session: Session, cluster_ids: Collection[int], flying: Mapping[int, Sequence[Flying]]
-) -> Mapping[int, list[Backlog]]:
+def backlogs(session: Session, cluster_ids: Collection[int], flying: InFlight) -> Mapping[int, list[Backlog]]:
     """For each of these clusters the campaigns in treatment that have pending tasks there."""
     pending = _pending()
     pair = CampaignCluster
@@ -179,13 +182,52 @@ def backlogs(
     found: dict[int, list[Backlog]] = defaultdict(list)
     if not cluster_ids:
         return found
+    elsewhere = _elsewhere(session)
     for place, number, user, left, max_jobs, urgent, priority, weight, ended, used, longest in session.execute(query):
         mine = there.get((place, number))
         live, spent = (mine.live, mine.spent) if mine else (0, 0.0)
         one = ledger.guess(ended, used, longest)
+        left = max(0, left - elsewhere.get((place, number), 0))
         found[place].append(
             Backlog(number, user, left, live, max_jobs, urgent, 2.0**priority, weight, one, longest, spent)
         )
+    return found
+
+
+def _elsewhere(session: Session) -> dict[tuple[int, int], int]:
+    """How many pending tasks are left to other clusters now, by cluster and campaign."""
+    query = (
+        select(Task.failed_on, Task.campaign_id, func.count())
+        .where(Task.state == TaskState.PENDING, Task.elsewhere_until > func.now())
+        .group_by(Task.failed_on, Task.campaign_id)
+    )
+    return {(place or 0, number): count for place, number, count in session.execute(query)}
+
+
+def speeds(session: Session, campaign_ids: Collection[int]) -> dict[int, dict[int, Speed]]:
+    """How quick the clusters of these campaigns are: campaign -> cluster -> what is known."""
+    ends = (
+        select(
+            CampaignEnd.campaign_id,
+            CampaignEnd.cluster_id,
+            func.sum(CampaignEnd.timed).label("done"),
+            func.sum(CampaignEnd.seconds).label("seconds"),
+        )
+        .where(CampaignEnd.outcome == "success", CampaignEnd.campaign_id.in_(campaign_ids))
+        .group_by(CampaignEnd.campaign_id, CampaignEnd.cluster_id)
+        .subquery()
+    )
+    pair = CampaignCluster
+    query = (
+        select(pair.campaign_id, pair.cluster_id, Cluster.power, ends.c.done, ends.c.seconds)
+        .join(Cluster, Cluster.id == pair.cluster_id)
+        .outerjoin(ends, (ends.c.campaign_id == pair.campaign_id) & (ends.c.cluster_id == pair.cluster_id))
+        .where(pair.campaign_id.in_(campaign_ids))
+    )
+    found: dict[int, dict[int, Speed]] = defaultdict(dict)
+    if campaign_ids:
+        for number, place, power, done, seconds in session.execute(query):
+            found[number][place] = Speed(int(done or 0), float(seconds or 0), float(power))
     return found
 
 

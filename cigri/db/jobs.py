@@ -12,12 +12,13 @@ from sqlalchemy import BigInteger, Float, Integer, Row, SmallInteger, String, ca
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
 from sqlalchemy.orm import Session
 
+from cigri.core import finish as finishing
 from cigri.core import ledger
 from cigri.core.outcome import Outcome, Policy, Verdict, of_stage, spent
 from cigri.core.states import FINAL, FOLLOWED, JOB_MOVES, CampaignState, JobKind, JobState, StageState, TaskState
 from cigri.db import events, stages
 from cigri.db.arrays import rows
-from cigri.db.tables import Campaign, CampaignCluster, Job, Submission, Task
+from cigri.db.tables import Campaign, CampaignCluster, Cluster, Job, Submission, Task
 from cigri.errors import CigriError
 
 _NO_SYNC = {"synchronize_session": False}
@@ -299,6 +300,9 @@ def _place_tasks(
     placed = [job for job in live if job.task_id is not None]
     verdicts = [by_id[job.id].verdict for job in placed]
     cancelled = [campaigns[job.campaign_id] is CampaignState.CANCELLED for job in placed]
+    failing = {job.campaign_id for job in placed if by_id[job.id].verdict.outcome in finishing.FAILINGS}
+    mobile = _with_other_clusters(session, cluster_id, failing) if failing else frozenset()
+    elsewhere = [finishing.elsewhere(by_id[job.id].verdict.outcome, others=job.campaign_id in mobile) for job in placed]
     place = rows(
         "place",
         id=(BigInteger(), [job.task_id for job in placed]),
@@ -307,6 +311,7 @@ def _place_tasks(
         walltimes=(SmallInteger(), [int(verdict.outcome is Outcome.WALLTIME) for verdict in verdicts]),
         tries=(SmallInteger(), [int(verdict.counts) for verdict in verdicts]),
         delay=(DOUBLE_PRECISION(), [verdict.delay for verdict in verdicts]),
+        elsewhere=(DOUBLE_PRECISION(), elsewhere),
     )
     change = (
         update(Task)
@@ -319,7 +324,9 @@ def _place_tasks(
             priority=place.c.priority,
             walltimes=Task.walltimes + place.c.walltimes,
             tries=Task.tries + place.c.tries,
-            not_before=case((place.c.delay > 0, func.now() + func.make_interval(0, 0, 0, 0, 0, 0, place.c.delay))),
+            not_before=_in(place.c.delay),
+            failed_on=case((place.c.elsewhere > 0, cluster_id), else_=Task.failed_on),
+            elsewhere_until=_in(place.c.elsewhere),
         )
         .returning(Task.id)
         .execution_options(**_NO_SYNC)
@@ -329,6 +336,23 @@ def _place_tasks(
         if by_id[job.id].verdict.task is TaskState.DONE and job.task_id not in moved:
             message = f"task {job.task_id} had succeeded already: this run is not counted"
             events.record(session, events.News("DUPLICATE_RUN", message, job.campaign_id, cluster_id, job.id))
+
+
+def _in(seconds: Any) -> Any:
+    """The instant after so many seconds; NULL for none."""
+    return case((seconds > 0, func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)))
+
+
+def _with_other_clusters(session: Session, cluster_id: int, campaign_ids: Iterable[int]) -> frozenset[int]:
+    """Which of these campaigns may get jobs on another cluster than this one."""
+    pair = CampaignCluster
+    query = (
+        select(pair.campaign_id)
+        .join(Cluster, Cluster.id == pair.cluster_id)
+        .where(pair.campaign_id.in_(campaign_ids), pair.cluster_id != cluster_id)
+        .where(Cluster.enabled, Cluster.removed_at.is_(None), ~events.blacklisted(pair.cluster_id, pair.campaign_id))
+    )
+    return frozenset(session.scalars(query))
 
 
 @dataclass(slots=True)

@@ -160,6 +160,7 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
             Task.campaign_id == campaign_id,
             Task.state == TaskState.PENDING,
             func.coalesce(Task.not_before, func.now()) <= func.now(),
+            (func.coalesce(Task.failed_on, 0) != cluster_id) | (Task.elsewhere_until <= func.now()),
         )
         .order_by(Task.priority.desc(), Task.id)
         .limit(min(limit, allowance))
@@ -170,7 +171,7 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
         session.execute(
             update(Task)
             .where(Task.id.in_(tasks))
-            .values(state=TaskState.ACTIVE, not_before=None)
+            .values(state=TaskState.ACTIVE, not_before=None, elsewhere_until=None)
             .execution_options(**_NO_SYNC)
         )
     session.execute(

@@ -210,6 +210,8 @@ class Task(Table):
     walltimes: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
     tries: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
     not_before: Mapped[datetime | None]
+    failed_on: Mapped[int | None]
+    elsewhere_until: Mapped[datetime | None]
     line: Mapped[str]
 
 

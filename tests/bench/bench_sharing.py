@@ -31,7 +31,7 @@ def rows(figures: Figures) -> dict[str, str]:
     return {
         "Jain's index over windows of 2 h, mean": f"{statistics.mean(fair):.3f}",
         "the worst window": f"{min(fair):.3f}",
-        "longest gap between dispatches, in units of the bound": f"{figures.gap:.3g}",
+        "longest time with nothing in flight, in units of the bound": f"{figures.gap:.3g}",
         "stretch of campaigns, mean": f"{statistics.mean(figures.stretch):.2f}",
         "stretch of campaigns, 95 %": f"{quantile(figures.stretch, 0.95):.2f}",
         "use of what the owners leave while tasks wait": f"{statistics.mean(use):.3f}",
@@ -51,9 +51,9 @@ def main() -> None:
         found[rule.name] = grid.run(4 * days)
         say(f"{rule.name}: {grid.now / DAY:.1f} days in {time.monotonic() - began:.1f} s")
     tables = {name: rows(figures) for name, figures in found.items()}
-    say(f"\n{'20 users, 50 campaigns, 8 clusters':56}{''.join(f'{name:>22}' for name in tables)}")
+    say(f"\n{'20 users, 50 campaigns, 8 clusters':60}{''.join(f'{name:>22}' for name in tables)}")
     for what in next(iter(tables.values())):
-        say(f"{what:56}{''.join(f'{table[what]:>22}' for table in tables.values())}")
+        say(f"{what:60}{''.join(f'{table[what]:>22}' for table in tables.values())}")
     lines = [
         ("Jain's index among those who wait, windows of 2 h", {name: each.jain for name, each in found.items()}),
         ("Use of what the owners leave", {name: each.use for name, each in found.items()}),

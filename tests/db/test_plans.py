@@ -190,6 +190,7 @@ def situations(session):
     flying = allowances.flying(session)
     backlogs = allowances.backlogs(session, list(allowances.loads(session, 1.0, flying)), flying)
     assert sum(map(len, backlogs.values())) == 12
+    allowances.speeds(session, [1, 2, 3])
 
 
 def ledgers(session):
@@ -219,7 +220,7 @@ HOT = {
     "overdue": (lambda session: kills.mark_overdue(session, 1, 2e9, 0), set()),
     "waiting too long": (lambda session: kills.mark_queued_too_long(session, 1, 0), set()),
     "blacklists": (blacklists, set()),
-    "loads and backlogs": (situations, set()),
+    "loads and backlogs": (situations, {"tasks_elsewhere"}),
     "ledgers": (ledgers, {"campaign_clusters_uncharged"}),
     "write allowances": (lambda session: allowances.write(session, {1: [Grant(1, 10), Grant(2, 5)]}), set()),
     "granted": (lambda session: allowances.granted(session, 1), set()),
