@@ -312,16 +312,22 @@ class Settings:
         "Least time between two rounds of a runner (the original's 15 s: it was not woken by its database).",
     )
     runner_chunk: int = key(100, whole(1, 10000), "Most jobs in one submission.")
+    submission_control: str = key(
+        "adaptive",
+        one_of("adaptive", "tap"),
+        "How many jobs a cluster is sent: adaptive fills its free resources and keeps a short queue; tap is the "
+        "original's rule.",
+    )
     runner_max_waiting: int = key(100, whole(1), "Most jobs of the grid that wait in a cluster's queue.")
     runner_default_initial_number_of_jobs: int = key(
-        3, whole(1), "Jobs submitted first on a cluster of which nothing is known (tap policy).", effect=False
+        3, whole(1), "Jobs submitted first on a cluster of which nothing is known (SUBMISSION_CONTROL tap)."
     )
     runner_tap_increase_factor: float = key(
-        1.5, number(1, above=True), "Growth of a tap's rate (tap policy).", effect=False
+        1.5, number(1, above=True), "Growth of a tap's rate (SUBMISSION_CONTROL tap)."
     )
-    runner_tap_increase_max: int = key(100, whole(1), "Most that a tap's rate becomes (tap policy).", effect=False)
+    runner_tap_increase_max: int = key(100, whole(1), "Most that a tap's rate becomes (SUBMISSION_CONTROL tap).")
     runner_tap_grace_period: float = key(
-        60.0, seconds(), "How long a closed tap is waited for (tap policy).", effect=False
+        60.0, seconds(), "A tap that was closed for so long opens smaller (SUBMISSION_CONTROL tap)."
     )
     runner_max_temporal_grouped_jobs: int = key(
         50, whole(1), "Most tasks in one OAR job of a grouped campaign (grouping).", effect=False

@@ -52,6 +52,8 @@ CREATE TABLE clusters (
     power           integer NOT NULL DEFAULT 1 CHECK (power > 0),
     properties      text NOT NULL DEFAULT '',
     stress_factor   double precision CHECK (stress_factor > 0), -- the limit; NULL: the configuration's
+    max_jobs        integer CHECK (max_jobs > 0),       -- most jobs of the grid there; NULL: no limit
+    max_per_minute  integer CHECK (max_per_minute > 0), -- most jobs sent there in a minute; NULL: no limit
     enabled         boolean NOT NULL DEFAULT true,
     removed_at      timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now()
@@ -107,6 +109,8 @@ CREATE TABLE cluster_status (
     stress_at       timestamptz,
     slowest_submission double precision NOT NULL DEFAULT 0, -- seconds, the slowest answer to a submission seen
     completion_rate double precision NOT NULL DEFAULT 0,    -- jobs of ours ending per second, smoothed
+    follow_period   double precision NOT NULL DEFAULT 2,    -- seconds between two looks at its jobs
+    start_delay     double precision NOT NULL DEFAULT 10,   -- seconds until a job that is sent starts, at least
     followed_at     timestamptz,
     swept_at        timestamptz
 );

@@ -23,6 +23,17 @@ class LimitOrNone(click.ParamType):  # type: ignore[type-arg]
         return click.FloatRange(min=0, min_open=True).convert(value, param, ctx)
 
 
+class CountOrNone(click.ParamType):  # type: ignore[type-arg]
+    """A whole number above 0, or `none`."""
+
+    name = "integer"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == NONE:
+            return NONE
+        return click.IntRange(1, 2**31 - 1).convert(value, param, ctx)
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
     """A column of the clusters table that an administrator sets. `none` empties an optional one."""
@@ -53,6 +64,8 @@ FIELDS = (
     Field("power", "--power", click.IntRange(min=1), "How fast a resource is, beside other clusters' [1]."),
     Field("properties", "--properties", click.STRING, "OAR properties that every job asks for.", optional=True),
     Field("stress_factor", "--stress-factor", LimitOrNone(), "Stress at which no new job comes.", optional=True),
+    Field("max_jobs", "--max-jobs", CountOrNone(), "Most jobs of the grid there at a time.", optional=True),
+    Field("max_per_minute", "--max-per-minute", CountOrNone(), "Most jobs sent there in a minute.", optional=True),
     Field("ssh_host", "--ssh-host", click.STRING, "Its front end, shown to users.", optional=True),
     Field("api_chunk_size", "--api-chunk-size", click.IntRange(1, 10000), "Most job ids in one request [100]."),
     Field("api_limit", "--api-limit", click.IntRange(min=1), "Records asked for first of a long list [100]."),

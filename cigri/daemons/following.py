@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from cigri.clusters.base import RemoteJob, RemoteState
-from cigri.core import outcome
+from cigri.core import control, outcome
 from cigri.core.adopted import has_name
 from cigri.core.outcome import LookAgain, Outcome, Policy, Resubmitted, Verdict
 from cigri.core.states import JobState
@@ -48,6 +48,7 @@ class Changes:
     missing: list[int] = field(default_factory=list)
     found_again: list[int] = field(default_factory=list)
     unknown_words: set[str] = field(default_factory=set)
+    began: dict[int, tuple[float, float]] = field(default_factory=dict)  # job -> sent, started
 
     def __bool__(self) -> bool:
         return any(
@@ -60,6 +61,10 @@ class Follower:
 
     def __init__(self) -> None:
         self._rate = 0.0
+        self._period = 0.0
+        self._start_delay: float | None = None
+        self._last_start = math.inf  # until a first round has been seen whole, nobody knows who waited for whom
+        self._began: dict[int, tuple[float, float]] = {}  # in this round: job -> sent, started
         self._tails: dict[tuple[int, str], float] = {}  # when the stderr of such a failure was read
         self._policies: dict[int, Policy] = {}
         self._arrays: dict[int, list[RemoteJob]] = {}  # read in this round
@@ -77,6 +82,7 @@ class Follower:
             by_login[job.login].append(job)
         ended = 0
         self._arrays.clear()
+        self._began.clear()
         refused: list[Refused] = []
         for login, own in by_login.items():
             try:
@@ -89,10 +95,11 @@ class Follower:
                 else:
                     site.cluster.check_health()  # raises when it is the cluster
                 continue
+            self._began |= changes.began
             ended += self._record(site, changes)
         if refused and len(refused) == len(by_login) and site.wallet is None:
             raise refused[0]  # it refuses the grid
-        self._note_rate(site, ended, elapsed, busy=bool(followed))
+        self._note_rate(site, followed, ended, elapsed)
         return len(followed), ended
 
     def _look(self, site: Site, login: str, own: Sequence[Followed]) -> Changes:
@@ -119,6 +126,7 @@ class Follower:
         for job in starting:
             if (remote := details.get(job.remote_id)) is not None and remote.start_time:
                 nodes = ",".join(remote.nodes)
+                _note_start(job, remote, changes)
                 changes.starts.append((job.id, remote.start_time, remote.walltime, remote.resources, nodes))
         self._look_at_gone(site, gone, details, changes)
         return changes
@@ -139,6 +147,8 @@ class Follower:
                 self._look_deeper(site, job, changes)
 
     def _ended(self, site: Site, job: Followed, remote: RemoteJob, changes: Changes) -> None:
+        if job.state is not JobState.RUNNING:
+            _note_start(job, remote, changes)
         end = outcome.Ended(
             exit_code=remote.exit_code,
             signs=signs(remote),
@@ -307,12 +317,41 @@ class Follower:
         settings = site.settings
         return jobs.finish(session, site.id, ends, settings.max_failures, settings.preempted_charge)
 
-    def _note_rate(self, site: Site, ended: int, elapsed: float, *, busy: bool) -> None:
+    def _note_rate(self, site: Site, followed: Sequence[Followed], ended: int, elapsed: float) -> None:
+        """What the controller of the cluster goes by: docs/control.md."""
         weight = 1 - math.exp(-max(elapsed, 0.001) / RATE_TIME)
         self._rate += weight * (ended / max(elapsed, 0.001) - self._rate)
-        if busy or ended:
-            with site.transaction() as session:
-                clusters.note(session, site.id, completion_rate=self._rate)
+        self._period += weight * (elapsed - self._period)
+        if not (followed or ended):
+            return
+        waits = self._waits(followed)
+        with site.transaction() as session:
+            if self._start_delay is None:
+                status = clusters.status(session, site.id)
+                self._start_delay = status.start_delay if status else 0.0
+            self._start_delay = control.start_delay(self._start_delay, waits)
+            clusters.note(
+                session,
+                site.id,
+                completion_rate=self._rate,
+                follow_period=self._period,
+                start_delay=self._start_delay,
+            )
+
+    def _waits(self, followed: Sequence[Followed]) -> list[float]:
+        """How long those that started in this round had waited for nothing but the cluster."""
+        waiting = [job.sent for job in followed if job.state is not JobState.RUNNING and job.id not in self._began]
+        starts = list(self._began.values())
+        waits = control.unqueued(starts, waiting, self._last_start)
+        last = 0.0 if math.isinf(self._last_start) else self._last_start
+        self._last_start = max([last, *(start for _, start in starts)])
+        return waits
+
+
+def _note_start(job: Followed, remote: RemoteJob, changes: Changes) -> None:
+    """When a job was sent and started, by its cluster's clock alone; not if that restarted it."""
+    if remote.start_time and job.sent and not job.chain:
+        changes.began[job.id] = (job.sent, remote.start_time)
 
 
 def _due(site: Site, job: Followed) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from cigri.config import Settings
 from cigri.core import control, finish, scheduling
 from cigri.daemons.base import Daemon
+from cigri.daemons.ordering import Ordering
 from cigri.daemons.process import main
 from cigri.db import allowances, campaigns, endings, shares, stages
 from cigri.db.engine import notify
@@ -26,6 +27,10 @@ class Metascheduler(Daemon):
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         super().__init__(settings, engine, "metascheduler")
+        self._ordering = Ordering(settings)
+
+    def drop(self) -> None:
+        self._ordering.forget()
 
     def cycle(self) -> str:
         """Deal out what the clusters can take, then see which campaigns are over."""
@@ -56,8 +61,7 @@ class Metascheduler(Daemon):
         launched = []
         for cluster_id, load in allowances.loads(session, self.settings.stress_factor, flying).items():
             there = flying.get(cluster_id, ())
-            slots = load.live + control.order(load, self.settings.runner_max_waiting)
-            room = scheduling.slots_ahead(slots) - sum(each.ahead for each in there)
+            room = scheduling.slots_ahead(control.slots(load)) - sum(each.ahead for each in there)
             waiting = [(number, each.user) for number, each in enumerate(due) if each.cluster_id == cluster_id]
             had = {each.user: each.ahead for each in there}
             launched += [due[number] for number in scheduling.by_turns(waiting, had, room)]
@@ -79,7 +83,7 @@ class Metascheduler(Daemon):
         charges = shares.take_charges(session)
         flying = allowances.flying(session)
         loads = allowances.loads(session, settings.stress_factor, flying)
-        orders = {cluster_id: control.order(load, settings.runner_max_waiting) for cluster_id, load in loads.items()}
+        orders = self._ordering.orders(session, loads)
         wanting = [cluster_id for cluster_id, jobs in orders.items() if jobs]
         ledgers = shares.read(session, {*wanting, *charges}, settings.usage_half_life)
         for cluster_id, ended in charges.items():

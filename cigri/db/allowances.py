@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import ColumnElement, Float, Integer, Subquery, any_, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from cigri.core import ledger
-from cigri.core.control import Load
+from cigri.core.control import STALE, Load, delay
 from cigri.core.finish import Speed
 from cigri.core.scheduling import Backlog, Grant, Others
 from cigri.core.states import LIVE, CampaignState, JobKind, JobState, TaskState
@@ -32,6 +33,7 @@ from cigri.db.tables import (
 )
 
 _NO_SYNC = {"synchronize_session": False}
+UNSURE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Flying:
     user: str
     live: int
     running: int
+    waiting: int  # in the cluster's queue, or just sent
     spent: float  # core-seconds, by those that run
     resources: int  # of those that run ...
     counted: int  # ... as far as they are known
@@ -67,6 +70,7 @@ def flying(session: Session) -> dict[int, list[Flying]]:
             Job.campaign_id,
             func.count().label("live"),
             func.count().filter(running).label("running"),
+            func.count().filter(_waiting()).label("waiting"),
             func.coalesce(func.sum(_ran()).filter(running), 0.0, type_=Float()).label("spent"),
             func.coalesce(func.sum(Job.resources_used).filter(running), 0).label("resources"),
             func.count(Job.resources_used).filter(running).label("counted"),
@@ -82,7 +86,7 @@ def flying(session: Session) -> dict[int, list[Flying]]:
         place = known.get((row.cluster_id, row.campaign_id), _UNKNOWN)
         one = ledger.guess(place.ended, place.used, place.longest)
         each = Flying(
-            row.campaign_id, place.grid_user, row.live, row.running, row.spent, row.resources, row.counted,
+            row.campaign_id, place.grid_user, row.live, row.running, row.waiting, row.spent, row.resources, row.counted,
             row.live if place.urgent else row.ahead, max(row.live * one, row.spent),
         )  # fmt: skip
         found[row.cluster_id].append(each)
@@ -116,6 +120,17 @@ def _places(session: Session, campaign_ids: Collection[int]) -> dict[tuple[int, 
     return {(row[0], row[1]): _Place(row[2], row[3], row[4], row[5], row[6]) for row in session.execute(query)}
 
 
+def _waiting() -> ColumnElement[bool]:
+    """Whether a job is in its cluster's queue: as the cluster said, or because it is being sent there right now.
+
+    What was sent and not answered for long is looked up; until then nobody knows, and it does not count.
+    """
+    fresh = Job.created_at > func.now() - UNSURE
+    return Job.state.in_((JobState.SUBMITTED, JobState.REMOTE_WAITING)) | (
+        Job.state.in_((JobState.TO_LAUNCH, JobState.LAUNCHING)) & fresh
+    )
+
+
 def _ran() -> ColumnElement[float]:
     """Core-seconds of a running job so far."""
     seconds = func.extract("epoch", func.now() - Job.start_time).cast(Float())
@@ -126,22 +141,24 @@ def loads(session: Session, stress_limit: float, flying: InFlight) -> dict[int, 
     """The clusters that may get jobs: enabled, not blacklisted, below their stress limit."""
     status = ClusterStatus
     query = (
-        select(Cluster.id, status)
+        select(Cluster.id, status, func.extract("epoch", func.now() - status.resources_at).cast(Float()))
         .join(status, status.cluster_id == Cluster.id)
         .where(Cluster.enabled, Cluster.removed_at.is_(None), ~blacklisted(Cluster.id))
         .where(func.coalesce(status.stress, 0) < func.coalesce(Cluster.stress_factor, stress_limit))
         .order_by(Cluster.id)
     )
     found = {}
-    for cluster_id, known in session.execute(query):
+    for cluster_id, known, age in session.execute(query):
         there = flying.get(cluster_id, ())
         counted = sum(each.counted for each in there)
         size = max(1.0, sum(each.resources for each in there) / counted) if counted else 1.0
         free = None
-        if known.resources_at is not None:
+        if age is not None and age < STALE:
             free = int(min(known.resources_free, known.resources_besteffort) / size)
         live, running = sum(each.live for each in there), sum(each.running for each in there)
-        found[cluster_id] = Load(live, running, free, known.jobs_running, known.completion_rate)
+        waiting = sum(each.waiting for each in there)
+        takes = delay(known.follow_period, known.slowest_submission, known.start_delay)
+        found[cluster_id] = Load(live, running, free, known.jobs_running, known.completion_rate, waiting, takes)
     return found
 
 

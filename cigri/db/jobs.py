@@ -47,6 +47,7 @@ class Followed:
     walltimes: int
     array_id: int | None = None
     tries: int = 0
+    sent: float = 0.0  # the cluster's time before it was sent, unix seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def followed(session: Session, cluster_id: int) -> list[Followed]:
             func.extract("epoch", func.now() - Job.missing_at).label("missing"),
             func.coalesce(Task.walltimes, 0).label("walltimes"),
             func.coalesce(Task.tries, 0).label("tries"),
+            Submission.remote_clock,
         )
         .join(Submission, Submission.id == Job.submission_id)
         .outerjoin(Task, Task.id == Job.task_id)
@@ -91,6 +93,7 @@ def _followed(row: Any) -> Followed:
     return Followed(
         row.id, row.task_id, row.campaign_id, row.state, row.remote_id, tuple(row.chain), row.name, row.login,
         row.kill_reason, end_seen, missing, row.walltimes, row.array_id, row.tries,
+        row.remote_clock,
     )  # fmt: skip
 
 

@@ -89,6 +89,8 @@ class Cluster(Table):
     power: Mapped[int] = _default()
     properties: Mapped[str] = _default()
     stress_factor: Mapped[float | None]
+    max_jobs: Mapped[int | None]
+    max_per_minute: Mapped[int | None]
     enabled: Mapped[bool] = _default()
     removed_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = _default()
@@ -137,6 +139,8 @@ class ClusterStatus(Table):
     stress_at: Mapped[datetime | None]
     slowest_submission: Mapped[float] = _default()
     completion_rate: Mapped[float] = _default()
+    follow_period: Mapped[float] = _default()
+    start_delay: Mapped[float] = _default()
     followed_at: Mapped[datetime | None]
     swept_at: Mapped[datetime | None]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from grid_model import STEP, Campaign, Cluster, Grid
 
-from cigri.core.control import Load, order
+from cigri.core.control import Limits, Load, order
 from cigri.core.ledger import Charge, Ledger, charged, guess
 from cigri.core.scheduling import Backlog, Others, share
 
@@ -42,9 +42,8 @@ class FairQueuing:
             for account in self._ledgers[cluster.id].users.values():
                 account.recent *= 2 ** (-STEP / HALF_LIFE)
             running, waiting = len(cluster.running), len(cluster.waiting)
-            jobs = order(
-                Load(running + waiting, running, grid.free[cluster.id], running, self._rates[cluster.id]), MAX_WAITING
-            )
+            free, rate = grid.free[cluster.id], self._rates[cluster.id]
+            jobs = order(Load(running + waiting, running, free, running, rate, waiting, STEP), Limits(MAX_WAITING))
             if not jobs:
                 continue
             dealt = self._deal(grid, cluster, jobs, taken)

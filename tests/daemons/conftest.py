@@ -197,7 +197,7 @@ class Grid:
         self.runner.cycle()
         self.nikita.cycle()
 
-    def until(self, done: Callable[[], object], seconds: float = 20.0) -> None:
+    def until(self, done: Callable[[], object], seconds: float = 60.0) -> None:
         """Rounds until something is so."""
         end = time.monotonic() + seconds
         while not done():
@@ -205,7 +205,7 @@ class Grid:
             self.cycles()
             time.sleep(0.02)
 
-    def finish(self, campaign_id: int, seconds: float = 30.0) -> None:
+    def finish(self, campaign_id: int, seconds: float = 90.0) -> None:
         """Rounds until the campaign has ended."""
         self.until(lambda: self.state(campaign_id) is not CampaignState.IN_TREATMENT, seconds)
 

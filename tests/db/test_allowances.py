@@ -7,9 +7,9 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from cigri.core.control import Load
+from cigri.core.control import Limits, Load
 from cigri.core.scheduling import Grant, Others
-from cigri.db import allowances, campaigns, clusters, events
+from cigri.db import allowances, campaigns, clusters, events, limits
 from cigri.db.tables import Cluster
 
 
@@ -43,7 +43,7 @@ def note(books, cluster, **fields):
 
 
 def test_a_cluster_that_nobody_has_counted(books, cluster):
-    assert look(books)[cluster] == (Load(0, 0, None, 0, 0.0), {})
+    assert look(books)[cluster] == (Load(0, 0, None, 0, 0.0, 0, 12.0), {})
 
 
 def test_loads(books, cluster):
@@ -62,7 +62,36 @@ def test_loads(books, cluster):
         jobs_running=1,
         completion_rate=0.5,
     )
-    assert look(books)[cluster][0] == Load(live=4, running=3, free=4, running_then=1, rate=0.5)
+    assert look(books)[cluster][0] == Load(live=4, running=3, free=4, running_then=1, rate=0.5, waiting=1, delay=12.0)
+    note(books, cluster, resources_at=text("now() - interval '2 min'"), slowest_submission=3.0, start_delay=20.0)
+    assert look(books)[cluster][0] == Load(4, 3, None, 1, 0.5, 1, 25.0), "an old count is not believed"
+
+
+def test_what_waits_is_what_the_cluster_has_or_was_just_sent(books, cluster):
+    campaign = books.campaign([cluster], 9)
+    there = books.submit(cluster, campaign, 3)
+    books.allow(cluster, campaign, 4)
+    books.claim(cluster, campaign)  # being sent
+    assert look(books)[cluster][0].waiting == 7
+    with books.transaction() as session:
+        session.execute(text("UPDATE jobs SET created_at = now() - interval '2 min'"))
+        session.execute(text("UPDATE jobs SET state = 'remote_waiting' WHERE id = :id"), {"id": there[0]})
+    load = look(books)[cluster][0]
+    assert (load.live, load.waiting) == (7, 3), "nobody knows what became of four"
+
+
+def test_limits_and_what_was_sent_lately(books, cluster):
+    other = books.cluster("other", max_jobs=5, max_per_minute=9)
+    campaign = books.campaign([cluster, other], 9)
+    books.submit(other, campaign, 2)
+    books.submit(other, campaign, 1)
+    with books.transaction() as session:
+        assert limits.limits(session, 100) == {cluster: Limits(100), other: Limits(100, 5, 9)}
+        assert limits.sent(session, {cluster: 60.0, other: 60.0}) == {other: 3}
+        assert limits.sent(session, {}) == {}
+        session.execute(text("UPDATE submissions SET sent_at = now() - interval '2 min' WHERE size = 2"))
+        assert limits.sent(session, {other: 60.0}) == {other: 1}
+        assert limits.sent(session, {other: 180.0}) == {other: 3}
 
 
 def test_backlogs(books, cluster):
