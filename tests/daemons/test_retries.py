@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from cigri.core.states import CampaignState, TaskState
 from cigri.db import repair
@@ -45,7 +47,10 @@ def test_a_program_that_asks_again_at_once_waits_and_counts(grid, code: int) -> 
     grid.until(lambda: grid.rows(Task)[0].state is TaskState.PENDING)
     (task,) = grid.rows(Task)
     assert task.tries == 1
-    assert task.not_before is not None
+    (job,) = grid.rows(Job)
+    assert task.not_before is not None and task.not_before - job.ended_at == timedelta(seconds=5)
+    with transaction(grid.engine) as session:
+        session.execute(update(Task).values(not_before=func.now() + timedelta(hours=1)))
     for _ in range(5):
         grid.cycles()
     assert len(grid.rows(Job)) == 1, "it waits"
