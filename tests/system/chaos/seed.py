@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 import psycopg
@@ -156,12 +157,19 @@ class Seed:
             self.world.stand_by_no_more(name)
         self.world.revive()
         for cluster in self.world.clusters:
-            self.world.behave(cluster)
+            until(partial(self._heal, cluster), PATIENCE)
         until(lambda: self.world.revive() or not any(user.is_alive() for user in self.asides), PATIENCE)
         until(self._over, PATIENCE)
         self._note("over")
         self._swept(2)
         self._note("swept")
+
+    def _heal(self, cluster: str) -> bool:
+        """What was wrong with a cluster is so no more, also where it was away when an act was to end."""
+        self.world.revive()
+        self.world.behave(cluster)
+        nodes = self.world.knob(cluster, "suspend_nodes", {"state": "Alive"})
+        return nodes is not None and self.world.knob(cluster, "stress", {"value": "0.0"}) is not None
 
     def _over(self) -> bool:
         self.world.revive()
