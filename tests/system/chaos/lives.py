@@ -63,7 +63,7 @@ MAKERS: Mapping[str, Callable[[Settings, Engine], Daemon]] = {
     "nikita": Nikita,
 }
 NUMBERS = re.compile(r"[\d_, ]+")  # what differs between rounds that do the same: counts of parameters, ids
-PATIENCE = 60.0  # seconds that a life may take on a busy machine
+PATIENCE = 300.0  # seconds that a life may take on a busy machine
 TASK = """\
 echo "S $1 $CIGRI_JOB_ID mini $OAR_JOB_ID" >>"$0.marks"
 sleep "$2"

@@ -26,7 +26,7 @@ from world import World, until
 
 HAND = 9  # misfortunes of one seed
 ATTACK = 8.0  # seconds in which they begin
-PATIENCE = 120.0  # seconds of calm after which what is not over never will be
+PATIENCE = 240.0  # seconds of calm after which what is not over never will be
 CLUSTERS = {"a": 6, "b": 6}
 
 

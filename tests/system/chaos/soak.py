@@ -20,6 +20,8 @@ from seed import Seed, counted
 from world import World, children
 
 CLUSTERS = {"a": 16, "b": 16, "c": 16, "d": 16}
+# A sweep lists the jobs of an hour: tens of thousands here.
+SETTINGS = {"RUNNER_CHUNK": "50", "REST_QUERIES_TIMEOUT": "10", "SWEEP_PERIOD": "5", "IDLE_SWEEP_PERIOD": "20"}
 CAMPAIGN = 5000  # tasks
 FLAT = 0.10
 EVERY = 4.0  # seconds between two misfortunes
@@ -125,7 +127,7 @@ def main() -> int:
     parser.add_argument("--tasks", type=int, default=100000)
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
-    world = World(Path(tempfile.mkdtemp(prefix="cigri-soak-")), CLUSTERS, RUNNER_CHUNK="50")
+    world = World(Path(tempfile.mkdtemp(prefix="cigri-soak-")), CLUSTERS, **SETTINGS)
     try:
         world.up()
         soak = Soak(world, asked.seed, asked.tasks)

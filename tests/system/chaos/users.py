@@ -20,7 +20,7 @@ from cigri.db import repair
 from cigri.db.engine import transaction
 from world import World
 
-PATIENCE = 60.0
+PATIENCE = 180.0
 # Each task leaves a mark when it starts and when it succeeds; what is killed leaves no second one.
 TASK = """\
 cluster=$1; marks=$2; name=$3; seconds=$4; code=$5
