@@ -348,6 +348,11 @@ class Settings:
         "A request sent to a cluster arrives within this time or never does.",
         section="Protocol",
     )
+    look_back: float = key(
+        3600.0,
+        seconds(above=True),
+        "Jobs are looked for from this long before their request on: clusters may date them minutes into the past.",
+    )
     sweep_period: float = key(
         60.0,
         seconds(above=True),

@@ -16,7 +16,6 @@ from cigri.errors import BadReply, ClusterError, NoAnswer, Refused, TokenRefused
 
 log = logging.getLogger(__name__)
 
-LOOK_BACK = 3600.0  # a cluster's API may date submissions minutes into the past
 ROUNDS_TO_BE_ABSENT = 2
 
 
@@ -63,7 +62,7 @@ class Settler:
         return settled
 
     def _login(self, site: Site, login: str, waiting: list[Unsettled], slowest: float) -> int:
-        listing = complete_listing(site, login, min(each.remote_clock for each in waiting) - LOOK_BACK)
+        listing = complete_listing(site, login, min(each.remote_clock for each in waiting) - site.settings.look_back)
         settled = 0
         for submission in waiting:
             named = [job for job in listing if job.name == submission.name]

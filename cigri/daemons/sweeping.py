@@ -9,7 +9,7 @@ from cigri.clusters.base import RemoteJob
 from cigri.core import names
 from cigri.core.shell import job_key
 from cigri.core.sweeping import Action, ancestors, judge
-from cigri.daemons.settling import LOOK_BACK, complete_listing
+from cigri.daemons.settling import complete_listing
 from cigri.daemons.sites import Site, sighting
 from cigri.db import events, grid, strays
 from cigri.db.strays import Stray
@@ -39,7 +39,7 @@ def sweep(site: Site, *, everybody: bool = False) -> Swept:
         logins = strays.logins(session, site.id, None if everybody else HISTORY)
     found = 0
     skipped = []
-    since = site.cluster.clock() - site.settings.request_arrival_window - LOOK_BACK
+    since = site.cluster.clock() - site.settings.request_arrival_window - site.settings.look_back
     for login, campaign_id in logins:
         acting = site.acting(campaign_id)
         try:

@@ -20,8 +20,9 @@ from seed import Seed, counted
 from world import World, children
 
 CLUSTERS = {"a": 16, "b": 16, "c": 16, "d": 16}
-# A sweep lists the jobs of an hour: tens of thousands here.
+# LOOK_BACK: the hour that sweeps look back is scaled, too, else all of the soak would be one hour's jobs.
 SETTINGS = {"RUNNER_CHUNK": "50", "REST_QUERIES_TIMEOUT": "10", "SWEEP_PERIOD": "5", "IDLE_SWEEP_PERIOD": "20"}
+SETTINGS |= {"LOOK_BACK": "60"}
 CAMPAIGN = 5000  # tasks
 FLAT = 0.10
 EVERY = 4.0  # seconds between two misfortunes
