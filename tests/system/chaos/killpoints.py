@@ -141,7 +141,7 @@ class Run:
         """What was done, in a line for each scenario and daemon."""
         for place, rounds in sorted(self.rounds.items()):
             points = [point for number in rounds for point in number]
-            requests = sum(bool(re.match("[A-Z]+ http", point)) for point in points)
+            requests = sum(bool(re.match("[A-Z]+ ?http", point)) for point in points)
             replies, commits = points.count("reply"), points.count("COMMIT")
             statements = len(points) - requests - replies - commits
             say(
