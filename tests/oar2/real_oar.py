@@ -133,6 +133,8 @@ class RealOar:
 
     def down(self) -> None:
         """Everything down, in order; jobs that run are ended."""
+        alive = [pid for name in ("apache", "almighty", "sshd") if (pid := self._alive(name)) is not None]
+        worlds = {os.readlink(f"/proc/{pid}/ns/mnt") for pid in alive} - {os.readlink("/proc/self/ns/mnt")}
         self._stop("apache")
         if self._alive("almighty") and self._alive("postgres"):
             running = self.sql(ACTIVE).split()
@@ -141,7 +143,7 @@ class RealOar:
                 processes.until(lambda: not self.sql(ACTIVE), 20, 0.2)
         self.stop_server()
         self._stop("sshd")
-        self._end_left_processes()
+        end_processes(worlds)
         self.stop_database()
 
     def run(self, *command: str, user: str = "", check: bool = True) -> str:
@@ -384,14 +386,6 @@ FcgidMaxRequestLen 16777216
         except (urllib.error.URLError, OSError, ValueError):
             return False
 
-    def _end_left_processes(self) -> None:
-        """Jobs that outlived their oarexec: those whose node file is in our runtime folder."""
-        ours = re.compile(rb"OAR_NODE_?FILE=" + re.escape(str(self.folder / "runtime").encode()) + rb"/")
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if ours.search((entry / "environ").read_bytes()):
-                    os.kill(int(entry.name), signal.SIGKILL)
-
     # --- processes
 
     def _spawn(self, name: str, words: Sequence[str], output: object, *, inside: bool = True, **more: str) -> None:
@@ -483,6 +477,14 @@ def add_user(name: str) -> None:
 def environment(**more: str) -> dict[str, str]:
     """What daemons and commands of OAR are given, and `more`."""
     return {"PATH": PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "HOME": "/root", **more}
+
+
+def end_processes(worlds: set[str]) -> None:
+    """End whatever is left in these mount namespaces: jobs, and oarexecs that wait for a server that is gone."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.readlink(entry / "ns" / "mnt") in worlds:
+                os.kill(int(entry.name), signal.SIGKILL)
 
 
 def as_postgres(program: str, *words: str) -> list[str]:
