@@ -32,7 +32,7 @@ demo: $(VENV)/installed ## bring a whole grid up, run a campaign of 200 tasks on
 	@bin/cigri-local demo
 
 test: lint ## everything that runs without root: lint, types, all tests
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadscope --no-loadscope-reorder
 
 test-oar2: $(VENV)/installed-dev ## campaigns on real OAR 2.5 clusters, set up here from Debian's packages; for root
 	@[ "$$(id -u)" = 0 ] || { echo "make test-oar2 is for root: it sets up real OAR 2.5 clusters." >&2; exit 1; }

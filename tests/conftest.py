@@ -35,6 +35,11 @@ class Database:
         return f"postgresql+psycopg://postgres@/{self.name}?host={self.host}&port={self.port}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What waits long begins first, so that nothing is waited for in the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/system"))
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[EmbeddedPostgres]:
     with EmbeddedPostgres(None, durable=False, die_with_parent=True) as server:

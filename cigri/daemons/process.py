@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import sys
 from collections.abc import Callable
 
@@ -13,11 +15,11 @@ from cigri import config, logs
 from cigri.config import Settings
 from cigri.daemons.base import Daemon, again
 from cigri.daemons.signals import Signals
+from cigri.db.duties import session_name
 from cigri.db.engine import create_engine, require_safety
 from cigri.errors import CigriError
 
 log = logging.getLogger(__name__)
-
 
 LEAST_IDLE_LIMIT = 5.0
 
@@ -33,7 +35,8 @@ def main(name: str, daemon: Callable[[Settings, Engine], Daemon]) -> int:
     setproctitle.setproctitle(f"cigri {name}")
     signals = Signals()
     idle_limit = max(LEAST_IDLE_LIMIT, settings.duty_timeout * 2 / 3)  # sooner than who stands by takes over
-    engine = create_engine(settings.database_url(), application=f"cigri {name}", idle_limit=idle_limit)
+    application = session_name(name, os.getpid(), socket.gethostname())
+    engine = create_engine(settings.database_url(), application=application, idle_limit=idle_limit)
     try:
         require_safety(engine)
         daemon(settings, engine).run(signals)

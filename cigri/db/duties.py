@@ -38,10 +38,22 @@ _TAKE = text("""
     RETURNING epoch
 """)
 _SILENT = text("""
-    SELECT d.backend_pid FROM duties d JOIN pg_locks l ON l.pid = d.backend_pid AND l.locktype = 'advisory'
-        AND l.classid = :space AND CAST(l.objid AS bigint) = CAST(hashtext(:name) AS bigint) & 4294967295
+    SELECT d.backend_pid, d.pid, d.host FROM duties d
+        JOIN pg_locks l ON l.pid = d.backend_pid AND l.locktype = 'advisory' AND l.classid = :space
+        AND CAST(l.objid AS bigint) = CAST(hashtext(:name) AS bigint) & 4294967295
     WHERE d.name = :name AND d.seen < clock_timestamp() - make_interval(secs => :timeout)
 """)
+# What a process that is gone held besides its duty (a cluster's lock) would else be waited for until TCP notices.
+_END = text("""
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE pid <> pg_backend_pid() AND (pid = :backend_pid OR application_name = :sessions)
+""")
+LONGEST_APPLICATION = 63
+
+
+def session_name(name: str, pid: int, host: str) -> str:
+    """What the sessions of the process that has, or wants, this duty are called in pg_stat_activity."""
+    return f"cigri {pid}@{host} {name}"[:LONGEST_APPLICATION]
 
 
 def boottime() -> float:
@@ -128,9 +140,10 @@ class Duty:
         """Cut off the holder if it is silent; whether it was."""
         cut = False
         silent = {"name": self.name, "space": _SPACE, "timeout": self._timeout}
-        for backend_pid in connection.scalars(_SILENT, silent):
+        for backend_pid, pid, host in connection.execute(_SILENT, silent).all():
             log.warning("duty %s: its holder is silent for over %g s, cut off", self.name, self._timeout)
-            cut = bool(connection.scalar(text("SELECT pg_terminate_backend(:pid)"), {"pid": backend_pid}))
+            end = {"backend_pid": backend_pid, "sessions": session_name(self.name, pid, host)}
+            cut = bool(connection.scalar(_END, end))
         return cut
 
     def _stamp(self, connection: Connection, stop: threading.Event) -> None:

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import Engine, func, insert, select, update
 
 from cigri.core import tokens
+from cigri.core.events import Scope
 from cigri.core.states import EventState, JobState
 from cigri.db import api_tokens
 from cigri.db.engine import transaction
-from cigri.db.tables import ApiToken, Event, EventClass, Job, Task
+from cigri.db.tables import ApiToken, Event, Job, Task
 
 
 class May(enum.Enum):
@@ -158,7 +159,7 @@ class Things:
             job = {"task_id": self.task, "campaign_id": self.campaign, "cluster_id": 1, "state": JobState.EVENT}
             self.job = session.scalars(insert(Job).values(**job, ended_at=func.now()).returning(Job.id)).one()
             event = {
-                "class_": EventClass.JOB,
+                "class_": Scope.JOB,
                 "code": "EXIT_ERROR",
                 "state": EventState.OPEN,
                 "message": "why\nprivate",

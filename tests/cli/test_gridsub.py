@@ -146,7 +146,7 @@ def ends(grid, key, **tasks):
     ("tasks", "code", "words"),
     [
         ({"done": 3}, 0, "all 3 tasks succeeded"),
-        ({"done": 2, "failed": 1}, 3, "1 tasks failed: gridstat -c"),
+        ({"done": 2, "failed": 1}, 3, "1 task failed: gridstat -c"),
         (None, 4, "was cancelled"),
     ],
 )

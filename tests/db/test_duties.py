@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 import time
 
@@ -109,6 +111,22 @@ def test_a_silent_holder_is_cut_off(books, host):
     assert took_over(second) and second.epoch == 2
     with pytest.raises(DutyLost):
         checked(first)
+
+
+def test_what_a_silent_process_holds_besides_its_duty_is_free_again(books, host, database):
+    """A cluster's lock, say: without a word from its host the server keeps the session for long."""
+    first, second = host(), host()
+    first.acquire()
+    engine = create_engine(database.url, application=duties.session_name("nikita", os.getpid(), socket.gethostname()))
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SELECT pg_advisory_lock(1, 7)"))
+        silence(books, 13)
+        assert took_over(second)
+        with books.transaction() as session:
+            session.execute(text("SET LOCAL lock_timeout = '20s'"))
+            session.execute(text("SELECT pg_advisory_xact_lock(1, 7)"))
+        connection.invalidate()
+    engine.dispose()
 
 
 def test_somebody_elses_backend_is_never_cut_off(books, host):

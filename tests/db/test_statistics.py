@@ -60,7 +60,7 @@ def work(books, cluster, jobs, seed):
 
 
 def test_every_outcome_has_its_place():
-    neither = {Outcome.SUCCESS, Outcome.QUEUED, Outcome.CANCELLED, Outcome.REFUSED, Outcome.SURPLUS}
+    neither = {Outcome.SUCCESS, Outcome.QUEUED, Outcome.RECALLED, Outcome.CANCELLED, Outcome.REFUSED, Outcome.SURPLUS}
     assert not FAILURES & RETURNS and FAILURES | RETURNS | neither == set(Outcome)
 
 
