@@ -28,7 +28,7 @@ CHECKS = (
 CONFIGURATION = """
 [phases.coverage]
 unexpected-methods = ["PATCH"]
-generation.mode = "all"
+generation.mode = "positive"
 """
 LINES = """
 import schemathesis
