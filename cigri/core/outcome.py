@@ -167,11 +167,8 @@ def decide(end: Ended) -> Verdict | Resubmitted | LookAgain:
     if (new_id := follower(end.signs)) is not None:
         if end.automatic_resubmissions < MAX_AUTOMATIC_RESUBMISSIONS:
             return Resubmitted(new_id)
-        return _failed(
-            Outcome.SITE,
-            "UNKNOWN_ERROR",
-            "the cluster started it again and again after faults of its nodes",
-        )
+        message = "the cluster started it again and again after faults of its nodes"
+        return _failed(Outcome.SITE, "UNKNOWN_ERROR", message, "restarted")
     kinds = frozenset(sign.kind for sign in end.signs)
     if not end.looked_before and _may_be_restarted(end, kinds):
         return LookAgain("the cluster may start it again")
@@ -298,17 +295,17 @@ def spent(done: int, failed: int, max_failures: int) -> bool:
 
 def lost(*, last_seen_waiting: bool) -> Verdict:
     """The end of a job that a healthy cluster does not know any more: whether it ran is not known."""
-    message = "the cluster does not know it any more"
-    if last_seen_waiting:
-        return _back(Outcome.LOST, "RESUBMIT", message)
-    held = f"{message}, and it had started: see whether its results are there, then resubmit it or not"
-    return _failed(Outcome.LOST, "JOB_LOST", held, "lost")
+    return _gone("the cluster does not know it any more", "it had started", "lost", again=last_seen_waiting)
 
 
 def forgotten(*, rerun: bool) -> Verdict:
     """The end of a job on a cluster that is given up: whether it ran is not known."""
-    message = "its cluster was removed from the grid"
-    if rerun:
+    return _gone("its cluster was removed from the grid", "nobody knows whether it ran", "forgotten", again=rerun)
+
+
+def _gone(message: str, doubt: str, alike: str, *, again: bool) -> Verdict:
+    """A job that cannot be asked for any more: its task goes back, or its owner decides."""
+    if again:
         return _back(Outcome.LOST, "RESUBMIT", message)
-    held = f"{message}, and nobody knows whether it ran: see whether its results are there, then resubmit it or not"
-    return _failed(Outcome.LOST, "JOB_LOST", held, "forgotten")
+    held = f"{message}, and {doubt}: see whether its results are there, then resubmit it or not"
+    return _failed(Outcome.LOST, "JOB_LOST", held, alike)

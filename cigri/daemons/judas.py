@@ -134,9 +134,7 @@ class Judas(Daemon):
             return 0
         sent = settled = 0
         try:
-            if sender.channel is Channel.WEBHOOK:
-                letters = self._opened(letters)
-            for letter, failure in sender.deliver(self._guarded(letters)):
+            for letter, failure in self._sent(sender, letters):
                 with self.transaction() as session:
                     self._settle(session, sender.channel, letter, failure)
                 settled += 1
@@ -148,13 +146,27 @@ class Judas(Daemon):
         self._more = self._more or settled < len(letters) or len(letters) == LETTERS
         return sent
 
-    def _opened(self, letters: Sequence[Letter]) -> list[Letter]:
-        """Letters to webhooks, with their URLs."""
+    def _sent(self, sender: Sender, letters: Sequence[Letter]) -> Iterator[tuple[Letter, NotDelivered | None]]:
+        """What became of each letter, as the sender tells it. One whose address does not open keeps nobody else's."""
+        if sender.channel is Channel.WEBHOOK:
+            letters, unopened = self._opened(letters)
+            yield from unopened
+        yield from sender.deliver(self._guarded(letters))
+
+    def _opened(self, letters: Sequence[Letter]) -> tuple[list[Letter], list[tuple[Letter, NotDelivered]]]:
+        """Letters to webhooks with their URLs, and those whose URLs were sealed with a key that is gone."""
         try:
-            opened = vault.load(self.settings.token_key_file)
-            return [replace(one, to=opened.open(one.to, identities.purpose(one.user))) for one in letters]
+            keys = vault.load(self.settings.token_key_file)
         except ConfigError as error:
             raise ServerAway(f"the addresses of webhooks cannot be opened: {error}") from error
+        opened: list[Letter] = []
+        unopened: list[tuple[Letter, NotDelivered]] = []
+        for one in letters:
+            try:
+                opened.append(replace(one, to=keys.open(one.to, identities.purpose(one.user))))
+            except ConfigError as error:
+                unopened.append((one, NotDelivered(str(error), refused=True)))
+        return opened, unopened
 
     def _guarded(self, letters: Sequence[Letter]) -> Iterator[Letter]:
         """The letters one by one, as long as the duty is surely ours and the channel has not had its time."""

@@ -141,7 +141,6 @@ class ClusterStatus(Table):
     completion_rate: Mapped[float] = _default()
     follow_period: Mapped[float] = _default()
     start_delay: Mapped[float] = _default()
-    followed_at: Mapped[datetime | None]
     swept_at: Mapped[datetime | None]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -81,12 +80,6 @@ def fault(status: int, message: str, title: str = "Oar server error") -> dict[st
 
 def failed(status: int, words: str) -> str:
     return f'Oarsub command exited with status {status}: {words}\n\nCmd:\noarsub  --name=\\"OAR_JOB_ID=5\\"'
-
-
-@pytest.fixture
-def api() -> Iterator[responses.RequestsMock]:
-    with responses.RequestsMock() as mock:
-        yield mock
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -73,12 +72,6 @@ def page(*items: Any, total: int | None = None) -> dict[str, Any]:
 
 def query(params: dict[str, Any]) -> Any:
     return matchers.query_param_matcher(params)
-
-
-@pytest.fixture
-def api() -> Iterator[responses.RequestsMock]:
-    with responses.RequestsMock() as mock:
-        yield mock
 
 
 @pytest.fixture

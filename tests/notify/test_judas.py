@@ -5,8 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from cigri.core import vault
+from cigri.core.telling import MAX_REFUSALS
 from cigri.db import events
 from cigri.db.engine import transaction
 
@@ -274,6 +277,22 @@ def test_webhooks_and_mail_are_told_alike_and_a_dead_webhook_keeps_nobody(town, 
     assert f"campaign {campaign} (sample): 1 task failed" in body["text"]
     assert len(mail_server.mails) == 1
     assert len(town.waiting) == 1
+
+
+def test_a_webhook_that_was_sealed_with_a_key_that_is_gone_keeps_nobody(town, receiver) -> None:
+    key = Path(town.settings.token_key_file)
+    town.subscribe("bob", f"{receiver.url}/hooks/old", channel="webhook")
+    key.unlink()
+    vault.create_key_file(str(key))
+    town.subscribe("alice", f"{receiver.url}/hooks/abc", channel="webhook")
+    for user in ("bob", "alice"):
+        town.fails(town.campaign(user))
+    town.judas.cycle()
+    assert [path for path, _ in receiver.posts] == ["/hooks/abc"]
+    for _ in range(MAX_REFUSALS):
+        town.later(86400)
+        town.judas.cycle()
+    assert town.waiting == [] and town.sql("SELECT count(*) FROM events WHERE code = 'JUDAS_FAILED'") == [(1,)]
 
 
 def test_judas_killed_while_the_mail_server_has_the_mail_repeats_it_under_the_same_id(
