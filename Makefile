@@ -9,6 +9,7 @@ SEEDS ?= 10
 FIRST ?= 1
 SEED ?=
 TASKS ?= 100000
+WHAT ?=
 
 # Where `make install` puts things. DESTDIR is for packages: nothing outside of it is touched.
 PREFIX ?= /usr/local
@@ -57,8 +58,8 @@ killpoints: $(VENV)/installed-dev ## kill each daemon at each statement and each
 soak: $(VENV)/installed-dev ## TASKS=100000 tasks over four clusters that misbehave all the time; for hours
 	@$(BIN)/python tests/system/chaos/soak.py --tasks $(TASKS)
 
-bench: $(VENV)/installed-dev ## measure; not part of the tests
-	@for bench in tests/bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+bench: $(VENV)/installed-dev ## measure everything that has a target: build/bench/figures.json; WHAT=name for one of them
+	@$(BIN)/python tests/bench $(WHAT)
 
 install: ## install under PREFIX, configuration under SYSCONFDIR (never overwritten); as root
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

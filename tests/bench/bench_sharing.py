@@ -8,35 +8,33 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 from chart import chart
+from figures import BUILD, Figure, report, say
 from grid_model import DAY, Figures, Grid, Rule, load
 from rules import FairQueuing, Original
 
-PLOT = Path(__file__).resolve().parents[2] / "build/bench/sharing.svg"
-
-
-def say(words: str) -> None:
-    sys.stdout.write(f"{words}\n")
-    sys.stdout.flush()
+PLOT = BUILD / "sharing.svg"
 
 
 def quantile(values: list[float], part: float) -> float:
     return sorted(values)[min(len(values) - 1, int(part * len(values)))]
 
 
-def rows(figures: Figures) -> dict[str, str]:
-    fair, use = [y for _, y in figures.jain], [y for _, y in figures.use]
-    return {
-        "Jain's index over windows of 2 h, mean": f"{statistics.mean(fair):.3f}",
-        "the worst window": f"{min(fair):.3f}",
-        "longest time with nothing in flight, in units of the bound": f"{figures.gap:.3g}",
-        "stretch of campaigns, mean": f"{statistics.mean(figures.stretch):.2f}",
-        "stretch of campaigns, 95 %": f"{quantile(figures.stretch, 0.95):.2f}",
-        "use of what the owners leave while tasks wait": f"{statistics.mean(use):.3f}",
-        "jobs": f"{figures.jobs}",
-    }
+def compared(ours: Figures, theirs: Figures) -> list[Figure]:
+    def both(what: str, read: Callable[[Figures], float], unit: str = "", most: float | None = None) -> Figure:
+        return Figure(what, read(ours), unit, most=most, original=read(theirs))
+
+    return [
+        both("Jain's index over windows of 2 h, mean", lambda each: statistics.mean(y for _, y in each.jain)),
+        both("the worst window", lambda each: min(y for _, y in each.jain)),
+        both("longest time with nothing in flight", lambda each: each.gap, "bounds", most=1.0),
+        both("stretch of campaigns, mean", lambda each: statistics.mean(each.stretch)),
+        both("stretch of campaigns, 95 %", lambda each: quantile(each.stretch, 0.95)),
+        both("use of what the owners leave", lambda each: statistics.mean(y for _, y in each.use)),
+        both("jobs", lambda each: float(each.jobs)),
+    ]
 
 
 def main() -> None:
@@ -50,10 +48,6 @@ def main() -> None:
         grid = Grid(clusters, campaigns, rule, seed)
         found[rule.name] = grid.run(4 * days)
         say(f"{rule.name}: {grid.now / DAY:.1f} days in {time.monotonic() - began:.1f} s")
-    tables = {name: rows(figures) for name, figures in found.items()}
-    say(f"\n{'20 users, 50 campaigns, 8 clusters':60}{''.join(f'{name:>22}' for name in tables)}")
-    for what in next(iter(tables.values())):
-        say(f"{what:60}{''.join(f'{table[what]:>22}' for table in tables.values())}")
     lines = [
         ("Jain's index among those who wait, windows of 2 h", {name: each.jain for name, each in found.items()}),
         ("Use of what the owners leave", {name: each.use for name, each in found.items()}),
@@ -64,7 +58,10 @@ def main() -> None:
     ]
     PLOT.parent.mkdir(parents=True, exist_ok=True)
     PLOT.write_text(chart(in_hours), encoding="utf-8")
-    say(f"\nThe plot is in {PLOT.relative_to(PLOT.parents[2])}")
+    report(
+        "20 users, 50 campaigns, 8 clusters, days in virtual time",
+        compared(found[FairQueuing.name], found[Original.name]),
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""gridsub of a million parameters: how long it takes, and what client and server use. Prints; asserts nothing.
+"""gridsub of a million parameters: how long it takes, and what client and server use.
 
 python tests/bench/bench_submit.py [PARAMETERS]
 """
@@ -14,16 +14,10 @@ import time
 from pathlib import Path
 
 import psycopg
+from figures import TOP, Figure, report, say
 
 from cigri.db.migrate import migrate
 from cigri.local.postgres import EmbeddedPostgres
-
-TOP = Path(__file__).resolve().parents[2]
-
-
-def say(words: str) -> None:
-    sys.stdout.write(f"{words}\n")
-    sys.stdout.flush()
 
 
 def peak(pid: int) -> int:
@@ -37,8 +31,8 @@ def processor() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def run(what: str, environ: dict[str, str], *command: str) -> None:
-    """Run a command of the grid and tell its time and memory."""
+def run(what: str, environ: dict[str, str], *command: str) -> float:
+    """Run a command of the grid and tell its time and memory; the seconds that it took."""
     began, before = time.monotonic(), processor()
     with subprocess.Popen([sys.executable, "-m", *command], env=environ, stdout=subprocess.PIPE, cwd=TOP) as process:
         assert process.stdout is not None
@@ -48,6 +42,7 @@ def run(what: str, environ: dict[str, str], *command: str) -> None:
     seconds = time.monotonic() - began
     last = lines[-1][:70] if lines else ""
     say(f"{what}: {seconds:.2f} s, {processor() - before:.2f} s of processor, {usage.ru_maxrss // 1024} MB: {last}")
+    return seconds
 
 
 def main() -> None:
@@ -74,8 +69,9 @@ def main() -> None:
         with subprocess.Popen([sys.executable, "-m", "cigri.api.server"], env=environ, cwd=TOP) as api:
             while not (folder / "api").exists():
                 time.sleep(0.05)
-            run(f"gridsub of {count}", environ, "cigri.cli.gridsub", "-f", str(folder / "jdl"))
+            took = run(f"gridsub of {count}", environ, "cigri.cli.gridsub", "-f", str(folder / "jdl"))
             say(f"the server has used {peak(api.pid)} MB")
+            largest = peak(api.pid)
             run("gridstat", environ, "cigri.cli.gridstat")
             run("gridstat -c 1", environ, "cigri.cli.gridstat", "-c", "1")
             run("gridstat -f at the end", environ, "cigri.cli.gridstat", "1", "-f", "-o", str(max(0, count - 1000)))
@@ -85,6 +81,14 @@ def main() -> None:
             api.terminate()
             api.wait(10)
             say(f"the server ended with {api.returncode}")
+    most = 10.0 if count == 1_000_000 else None
+    report(
+        "A large campaign is submitted",
+        [
+            Figure(f"gridsub of {count} tasks, end to end", took, "s", most=most),
+            Figure("memory of the API server after it", largest, "MB"),
+        ],
+    )
 
 
 if __name__ == "__main__":
