@@ -147,12 +147,10 @@ def paused(roles: Callable[[Stage], str], seconds: float, *, taken_over: bool = 
         if taken_over:
             stage.world.stand_by(role)
             # It begins to wait for the duty before its holder falls silent.
-            stage.later(1.5, partial(stage.world.stop_for_now, [pid]))
-            stage.later(1.5 + seconds, partial(stage.world.resume, [pid]))
+            stage.later(1.5, partial(stage.world.stop_for, [pid], seconds))
             return
         pids = family(pid) if role == "postgresql" else [pid]
-        stage.world.stop_for_now(pids)
-        stage.later(seconds, partial(stage.world.resume, pids))
+        stage.world.stop_for(pids, seconds)
 
     return play
 
@@ -178,8 +176,7 @@ def _hang(stage: Stage) -> None:
     mark = stage.world.minioar(stage.cluster()).running()
     if mark:
         pid = int(mark.split()[0])
-        stage.world.stop_for_now([pid])
-        stage.later(TIMEOUT + 1, partial(stage.world.resume, [pid]))
+        stage.world.stop_for([pid], TIMEOUT + 1)
 
 
 @act("mass preemption")

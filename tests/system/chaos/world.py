@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -161,11 +162,15 @@ class World:
             os.kill(pid, number)
         return True
 
-    def stop_for_now(self, pids: Sequence[int]) -> None:
+    def stop_for(self, pids: Sequence[int], seconds: float) -> None:
+        """SIGSTOP, and SIGCONT so much later, whatever the schedule waits for: perhaps for these very processes."""
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
                 self.stopped.add(pid)
+        timer = threading.Timer(seconds, self.resume, [pids])
+        timer.daemon = True
+        timer.start()
 
     def resume(self, pids: Sequence[int]) -> None:
         for pid in pids:
