@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -22,6 +23,7 @@ from cigri.errors import CigriError
 log = logging.getLogger(__name__)
 
 LEAST_IDLE_LIMIT = 5.0
+GARBAGE = 50_000  # objects made and not freed before garbage is looked for: a list of a cluster's jobs has as many
 
 
 def main(name: str, daemon: Callable[[Settings, Engine], Daemon]) -> int:
@@ -39,6 +41,9 @@ def main(name: str, daemon: Callable[[Settings, Engine], Daemon]) -> int:
     engine = create_engine(settings.database_url(), application=application, idle_limit=idle_limit)
     try:
         require_safety(engine)
+        # What was imported stays: looking through it for garbage again and again takes longer than the work.
+        gc.freeze()
+        gc.set_threshold(GARBAGE, 10, 10)
         daemon(settings, engine).run(signals)
     except CigriError as error:
         log.error("%s: %s", name, error)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from cigri.core.events import BLACKLIST, Scope, meaning
 from cigri.core.states import EventState
+from cigri.db.arrays import among
 from cigri.db.tables import Event
 
 MAX_PROBE_DELAY = timedelta(minutes=10)
@@ -106,7 +107,7 @@ def close(session: Session, event_ids: Sequence[int]) -> set[int]:
     change = (
         update(Event)
         .where(
-            or_(Event.id.in_(event_ids), and_(Event.parent.in_(event_ids), Event.code == BLACKLIST)),
+            or_(among(Event.id, event_ids), and_(among(Event.parent, event_ids), Event.code == BLACKLIST)),
             Event.state == EventState.OPEN,
         )
         .values(state=EventState.CLOSED, date_closed=func.now(), probe_at=None)
@@ -168,7 +169,7 @@ def put_off(session: Session, event_ids: Sequence[int]) -> None:
     longer = func.least(Event.probe_delay + Event.probe_delay, MAX_PROBE_DELAY)
     session.execute(
         update(Event)
-        .where(Event.id.in_(event_ids))
+        .where(among(Event.id, event_ids))
         .values(probe_delay=longer, probe_at=func.now() + longer)
         .execution_options(synchronize_session=False)
     )

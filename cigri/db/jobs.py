@@ -17,7 +17,7 @@ from cigri.core import ledger
 from cigri.core.outcome import Outcome, Policy, Verdict, of_stage, spent
 from cigri.core.states import FINAL, FOLLOWED, JOB_MOVES, CampaignState, JobKind, JobState, StageState, TaskState
 from cigri.db import events, stages
-from cigri.db.arrays import rows
+from cigri.db.arrays import among, rows
 from cigri.db.tables import Campaign, CampaignCluster, Cluster, Job, Submission, Task
 from cigri.errors import CigriError
 
@@ -103,7 +103,7 @@ def move(session: Session, job_ids: Sequence[int], source: JobState, target: Job
         raise IllegalMove(f"{source} -> {target}")
     change = (
         update(Job)
-        .where(Job.id.in_(job_ids), Job.state == source)
+        .where(among(Job.id, job_ids), Job.state == source)
         .values(state=target, **fields)
         .returning(Job.id)
         .execution_options(**_NO_SYNC)
@@ -158,7 +158,7 @@ def forget_missing(session: Session, job_ids: Sequence[int]) -> None:
 
 def _stamp(session: Session, job_ids: Sequence[int], **fields: object) -> None:
     if job_ids:
-        change = update(Job).where(Job.id.in_(job_ids)).values(**fields)
+        change = update(Job).where(among(Job.id, job_ids)).values(**fields)
         session.execute(change.execution_options(**_NO_SYNC))
 
 
@@ -207,7 +207,7 @@ def finish(
 
 def lock_campaigns(session: Session, job_ids: Iterable[int]) -> dict[int, CampaignState]:
     """The campaigns of these jobs, locked against cancelling until the transaction ends."""
-    ids = select(Job.campaign_id).where(Job.id.in_(job_ids)).distinct()
+    ids = select(Job.campaign_id).where(among(Job.id, job_ids)).distinct()
     query = (
         select(Campaign.id, Campaign.state).where(Campaign.id.in_(ids)).order_by(Campaign.id).with_for_update(read=True)
     )
@@ -225,7 +225,7 @@ def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Ended]:
             func.coalesce(Job.resources_used, 1).label("resources"),
             func.extract("epoch", func.now()).cast(Float()).label("now"),
         )
-        .where(Job.id.in_(job_ids), Job.state.not_in(FINAL))
+        .where(among(Job.id, job_ids), Job.state.not_in(FINAL))
         .order_by(Job.id)
         .with_for_update()
     )
@@ -481,7 +481,7 @@ def give_back(session: Session, submission_id: int, *, counted: bool) -> list[in
     cancelled = campaigns[taken[0].campaign_id] is CampaignState.CANCELLED
     session.execute(
         update(Task)
-        .where(Task.id.in_(task_ids), Task.state == TaskState.ACTIVE)
+        .where(among(Task.id, task_ids), Task.state == TaskState.ACTIVE)
         .values(
             state=TaskState.CANCELLED if cancelled else TaskState.PENDING,
             returns=Task.returns + (1 if counted else 0),

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from cigri.core.states import FOLLOWED, LIVE, JobKind, JobState
+from cigri.db.arrays import among
 from cigri.db.engine import notify
 from cigri.db.tables import Job, Submission
 
@@ -39,7 +40,7 @@ def mark_campaign(session: Session, campaign_id: int, reason: KillReason) -> int
 
 def mark_jobs(session: Session, job_ids: Sequence[int], reason: KillReason) -> set[int]:
     """Mark these jobs where they are live and not marked before; the ids of those that are now marked."""
-    return _mark(session, Job.id.in_(job_ids), reason=reason)
+    return _mark(session, among(Job.id, job_ids), reason=reason)
 
 
 def _mark(session: Session, *which: ColumnElement[bool], reason: KillReason) -> set[int]:
@@ -70,7 +71,7 @@ def put_off(session: Session, job_ids: Sequence[int], first_delay: float, longes
     delay = func.least(first_delay * func.power(2, tries), longest)
     session.execute(
         update(Job)
-        .where(Job.id.in_(job_ids))
+        .where(among(Job.id, job_ids))
         .values(
             kill_tries=case((Job.kill_tries < 1000, Job.kill_tries + 1), else_=Job.kill_tries),
             kill_next=func.now() + func.make_interval(0, 0, 0, 0, 0, 0, delay),
@@ -125,7 +126,7 @@ def unmark(session: Session, job_ids: Sequence[int]) -> None:
     """Take the marks of jobs that were not to wait any longer back: they have started."""
     session.execute(
         update(Job)
-        .where(Job.id.in_(job_ids), Job.kill_reason.in_(IF_WAITING))
+        .where(among(Job.id, job_ids), Job.kill_reason.in_(IF_WAITING))
         .values(kill_reason=None, kill_at=None, kill_next=None, kill_tries=0)
         .execution_options(synchronize_session=False)
     )

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from cigri.core.events import BLACKLIST
 from cigri.core.states import UNFINISHED, CampaignState, EventState, JobKind, TaskState
 from cigri.db import campaigns, events, stages
+from cigri.db.arrays import among
 from cigri.db.engine import notify
 from cigri.db.tables import CampaignCluster, Event, Job, Task
 
@@ -33,7 +34,7 @@ def fix(session: Session, event_ids: Sequence[int], *, resubmit: bool, healed: b
     Tasks of cancelled campaigns stay where they are. `healed`: the cause went away by itself, so that what could
     not be sent is sent.
     """
-    query = select(Event.campaign_id).where(Event.id.in_(event_ids), Event.campaign_id.is_not(None)).distinct()
+    query = select(Event.campaign_id).where(among(Event.id, event_ids), Event.campaign_id.is_not(None)).distinct()
     # In order, and before anything else: whoever claims, ends or cancels takes the same lock first.
     locked = [campaigns.lock(session, key) for key in sorted(key for key in session.scalars(query) if key is not None)]
     open_campaigns = [campaign for campaign in locked if campaign.state is not CampaignState.CANCELLED]
@@ -64,7 +65,7 @@ def _forgive_failures(session: Session, event_ids: set[int]) -> None:
     """What failed before is not held against the campaign any more."""
     pairs = session.execute(
         select(Event.campaign_id, Event.cluster_id)
-        .where(Event.id.in_(event_ids), Event.campaign_id.is_not(None), Event.cluster_id.is_not(None))
+        .where(among(Event.id, event_ids), Event.campaign_id.is_not(None), Event.cluster_id.is_not(None))
         .distinct()
     ).all()
     if pairs:
@@ -78,7 +79,7 @@ def _forgive_failures(session: Session, event_ids: set[int]) -> None:
 
 def _put_back(session: Session, event_ids: Sequence[int], campaign_ids: Sequence[int]) -> dict[int, int]:
     """The failed tasks whose job these events tell of are pending again: how many of which campaign."""
-    told = select(Job.task_id).where(Job.event_id.in_(event_ids), Job.task_id.is_not(None))
+    told = select(Job.task_id).where(among(Job.event_id, event_ids), Job.task_id.is_not(None))
     change = (
         update(Task)
         .where(Task.id.in_(told), Task.state == TaskState.FAILED, Task.campaign_id.in_(campaign_ids))

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session, aliased
 
 from cigri.core.outcome import Outcome
 from cigri.core.states import LIVE, CampaignState, JobKind, JobState, StageState
-from cigri.db.arrays import rows
+from cigri.db.arrays import among, rows
 from cigri.db.events import blacklisted
 from cigri.db.tables import Campaign, CampaignCluster, CampaignCount, Cluster, Job, Stage
 
@@ -242,7 +242,7 @@ def _forgive(session: Session, campaign_id: int, cluster_id: int) -> None:
 
 def retry(session: Session, event_ids: Iterable[int], campaign_ids: Sequence[int], *kinds: JobKind) -> Sequence[int]:
     """Make the stages of these campaigns due again whose failure these events tell; their campaigns."""
-    told = select(Job.id).where(Job.event_id.in_(list(event_ids)))
+    told = select(Job.id).where(among(Job.event_id, event_ids))
     change = (
         update(Stage)
         .where(Stage.job_id.in_(told), Stage.state == StageState.FAILED, Stage.kind.in_(kinds))

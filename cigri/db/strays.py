@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from cigri.core.states import LIVE, JobState, SubmissionState, TaskState
 from cigri.core.sweeping import Known
 from cigri.db import kills
+from cigri.db.arrays import among
 from cigri.db.kills import KillReason
 from cigri.db.tables import Event, Job, Submission, Task
 
@@ -30,10 +31,10 @@ def known(session: Session, pairs: Collection[tuple[str, int | None]]) -> Mappin
     names = {name for name, _ in pairs}
     submissions = {row.name: row for row in session.scalars(select(Submission).where(Submission.name.in_(names)))}
     keys = [key for _, key in pairs if key is not None]
-    jobs = {row.id: row for row in session.scalars(select(Job).where(Job.id.in_(keys)))}
+    jobs = {row.id: row for row in session.scalars(select(Job).where(among(Job.id, keys)))}
     tasks = {(name, key): _task(submissions.get(name), jobs.get(key or 0), key) for name, key in pairs}
     wanted = {task_id for task_id in tasks.values() if task_id is not None}
-    states = dict(session.execute(select(Task.id, Task.state).where(Task.id.in_(wanted))).all())
+    states = dict(session.execute(select(Task.id, Task.state).where(among(Task.id, wanted))).all())
     found = {}
     for name, key in pairs:
         submission, job = submissions.get(name), jobs.get(key or 0)
@@ -121,7 +122,7 @@ def accounted(session: Session, cluster_id: int, remote_ids: Sequence[int]) -> s
         .join(Submission, Submission.id == Job.submission_id)
         .where(
             Job.cluster_id == cluster_id,
-            Job.remote_id.in_(remote_ids),
+            among(Job.remote_id, remote_ids),
             Job.state != JobState.EVENT,
         )
     )

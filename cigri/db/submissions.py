@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from cigri.core.states import CampaignState, JobKind, JobState, StageState, SubmissionState, TaskState
 from cigri.db import events, stages
-from cigri.db.arrays import rows
+from cigri.db.arrays import among, rows
 from cigri.db.jobs import give_back
 from cigri.db.mappings import login_of
 from cigri.db.tables import Allowance, Campaign, CampaignCluster, Cluster, ClusterStatus, Job, Submission, Task
@@ -170,7 +170,7 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
     if tasks:
         session.execute(
             update(Task)
-            .where(Task.id.in_(tasks))
+            .where(among(Task.id, tasks))
             .values(state=TaskState.ACTIVE, not_before=None, elsewhere_until=None)
             .execution_options(**_NO_SYNC)
         )
@@ -268,7 +268,7 @@ def void(session: Session, submission_id: int, message: str, *, counted: bool) -
     _close(session, submission_id, SubmissionState.VOID, message=message)
     if not counted or not tasks:
         return False
-    worn = update(Task).where(Task.id.in_(tasks), Task.returns >= MAX_RETURNS).values(returns=0)
+    worn = update(Task).where(among(Task.id, tasks), Task.returns >= MAX_RETURNS).values(returns=0)
     return bool(session.execute(worn.returning(Task.id).execution_options(**_NO_SYNC)).all())
 
 
@@ -289,7 +289,7 @@ def refuse(session: Session, submission_id: int, news: events.News) -> None:
     place = TaskState.CANCELLED if campaign is CampaignState.CANCELLED else TaskState.PENDING
     session.execute(
         update(Task)
-        .where(Task.id.in_(tasks), Task.state == TaskState.ACTIVE)
+        .where(among(Task.id, tasks), Task.state == TaskState.ACTIVE)
         .values(state=place)
         .execution_options(**_NO_SYNC)
     )
