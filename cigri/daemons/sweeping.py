@@ -71,7 +71,7 @@ def _sweep_login(site: Site, login: str, ours: list[RemoteJob]) -> int:
 
 def _unfollowed(site: Site, ours: list[RemoteJob]) -> list[RemoteJob]:
     with site.transaction() as session:
-        followed = strays.accounted(session, site.id, [job.id for job in ours])
+        followed = strays.accounted(session, site.id, [(job.name, job.id) for job in ours])
     return [job for job in ours if (job.name, job.id) not in followed]
 
 

@@ -15,11 +15,12 @@ from cigri.core import ledger
 from cigri.core.control import STALE, Load, delay
 from cigri.core.finish import Speed
 from cigri.core.scheduling import Backlog, Grant, Others
-from cigri.core.states import LIVE, CampaignState, JobKind, JobState, TaskState
+from cigri.core.states import CampaignState, JobKind, JobState, TaskState
 from cigri.db.arrays import rows
 from cigri.db.events import blacklisted
 from cigri.db.stages import ready
 from cigri.db.tables import (
+    LIVING,
     Allowance,
     Campaign,
     CampaignCluster,
@@ -76,7 +77,7 @@ def flying(session: Session) -> dict[int, list[Flying]]:
             func.count(Job.resources_used).filter(running).label("counted"),
             func.count().filter(Job.kind != JobKind.TASK).label("ahead"),
         )
-        .where(Job.state.in_(LIVE))
+        .where(LIVING)
         .group_by(Job.cluster_id, Job.campaign_id)
     )
     there = session.execute(jobs).all()

@@ -15,11 +15,11 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from cigri.core.jdl_settings import ClusterJob
-from cigri.core.states import LIVE, UNFINISHED, CampaignState, TaskState
+from cigri.core.states import UNFINISHED, CampaignState, TaskState
 from cigri.db import events, kills, stages
 from cigri.db.copying import copy
 from cigri.db.engine import notify
-from cigri.db.tables import Campaign, CampaignCluster, IdempotencyKey, Job, Task
+from cigri.db.tables import LIVING, Campaign, CampaignCluster, IdempotencyKey, Job, Task
 from cigri.errors import CigriError
 
 _KEY_SPACE = 0x4B  # advisory locks of idempotency keys; clusters and duties use other spaces
@@ -228,7 +228,7 @@ def purge(session: Session, campaign_id: int) -> None:
     campaign = lock(session, campaign_id)
     if campaign.state in UNFINISHED:
         raise WrongState(campaign_id, campaign.state, "purged")
-    live = select(Job.id).where(Job.campaign_id == campaign_id, Job.state.in_(LIVE))
+    live = select(Job.id).where(Job.campaign_id == campaign_id, LIVING)
     if session.scalar(select(live.exists())):
         raise NotClean(f"Campaign {campaign_id} still has jobs on its clusters: they are ending, try again later")
     if campaign.purged_at is not None:

@@ -26,6 +26,12 @@ _RULES = (
        WHERE p.pending + p.active + p.done + p.failed + p.cancelled <> c.total_tasks""",
     """SELECT format('task %s is of campaign %s, which is not there', id, campaign_id) FROM tasks t
        WHERE NOT EXISTS (SELECT FROM campaigns c WHERE c.id = t.campaign_id)""",
+    """SELECT format('job %s is of task %s, submission %s and campaign %s: one of them is not there', j.id,
+                     coalesce(j.task_id::text, '-'), coalesce(j.submission_id::text, '-'), j.campaign_id)
+       FROM jobs j WHERE NOT EXISTS (SELECT FROM campaigns c WHERE c.id = j.campaign_id)
+          OR NOT EXISTS (SELECT FROM clusters k WHERE k.id = j.cluster_id)
+          OR (j.task_id IS NOT NULL AND NOT EXISTS (SELECT FROM tasks t WHERE t.id = j.task_id))
+          OR (j.submission_id IS NOT NULL AND NOT EXISTS (SELECT FROM submissions s WHERE s.id = j.submission_id))""",
     """SELECT format('task %s is active and has no live job', t.id) FROM tasks t
        WHERE t.state = 'active' AND NOT EXISTS
          (SELECT FROM jobs j WHERE j.task_id = t.id AND j.state NOT IN ('terminated', 'event'))""",

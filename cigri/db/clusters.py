@@ -7,8 +7,17 @@ from collections.abc import Sequence
 from sqlalchemy import ScalarSelect, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from cigri.core.states import LIVE, CampaignState, JobState, SubmissionState
-from cigri.db.tables import Allowance, Campaign, CampaignCluster, Cluster, ClusterStatus, Job, Submission
+from cigri.core.states import CampaignState, JobState, SubmissionState
+from cigri.db.tables import (
+    LIVING,
+    Allowance,
+    Campaign,
+    CampaignCluster,
+    Cluster,
+    ClusterStatus,
+    Job,
+    Submission,
+)
 
 
 def present(session: Session) -> Sequence[Cluster]:
@@ -28,7 +37,7 @@ def by_id(session: Session, cluster_id: int) -> Cluster | None:
 
 def needing_runner(session: Session) -> dict[str, int]:
     """Names and ids of the clusters that get jobs, or still have some of ours."""
-    live = select(Job.id).where(Job.cluster_id == Cluster.id, Job.state.in_(LIVE)).exists()
+    live = select(Job.id).where(Job.cluster_id == Cluster.id, LIVING).exists()
     sending = (
         select(Submission.id)
         .where(Submission.cluster_id == Cluster.id, Submission.state == SubmissionState.SENDING)
@@ -40,7 +49,7 @@ def needing_runner(session: Session) -> dict[str, int]:
 
 def live_jobs(session: Session, cluster_id: int) -> int:
     """How many jobs of the grid are on their way to the cluster, or there."""
-    query = select(func.count()).where(Job.cluster_id == cluster_id, Job.state.in_(LIVE))
+    query = select(func.count()).where(Job.cluster_id == cluster_id, LIVING)
     return session.execute(query).scalar_one()
 
 
@@ -141,7 +150,7 @@ def wanted(session: Session, cluster_id: int) -> bool:
 
 def running_jobs(cluster_id: int) -> ScalarSelect[int]:
     """How many jobs of the grid run on the cluster: an SQL expression."""
-    query = select(func.count()).where(Job.cluster_id == cluster_id, Job.state == JobState.RUNNING)
+    query = select(func.count()).where(Job.cluster_id == cluster_id, LIVING, Job.state == JobState.RUNNING)
     return query.scalar_subquery()
 
 

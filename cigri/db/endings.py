@@ -5,9 +5,9 @@ from __future__ import annotations
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from cigri.core.states import LIVE, CampaignState
+from cigri.core.states import CampaignState
 from cigri.db import events, stages
-from cigri.db.tables import Campaign, CampaignCount, Job
+from cigri.db.tables import LIVING, Campaign, CampaignCount, Job
 
 
 def terminate_finished(session: Session) -> list[int]:
@@ -37,5 +37,5 @@ def _finished() -> tuple[ColumnElement[bool], ...]:
         .where(CampaignCount.campaign_id == Campaign.id)
         .scalar_subquery()
     )
-    live = select(Job.id).where(Job.campaign_id == Campaign.id, Job.state.in_(LIVE)).exists()
+    live = select(Job.id).where(Job.campaign_id == Campaign.id, LIVING).exists()
     return (Campaign.state == CampaignState.IN_TREATMENT, left == 0, ~live, ~stages.unfinished())

@@ -6,10 +6,10 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from cigri.core import outcome
-from cigri.core.states import LIVE, SubmissionState
+from cigri.core.states import SubmissionState
 from cigri.db import jobs
 from cigri.db.jobs import End
-from cigri.db.tables import Cluster, Duty, Job, Submission
+from cigri.db.tables import LIVING, Cluster, Duty, Job, Submission
 
 BATCH = 1000
 
@@ -27,7 +27,7 @@ def forget_jobs(session: Session, cluster: Cluster) -> int:
         .execution_options(synchronize_session=False)
     )
     forgotten = 0
-    live = select(Job.id, Job.campaign_id).where(Job.cluster_id == cluster.id, Job.state.in_(LIVE)).order_by(Job.id)
+    live = select(Job.id, Job.campaign_id).where(Job.cluster_id == cluster.id, LIVING).order_by(Job.id)
     again: dict[int, bool] = {}
     while found := session.execute(live.limit(BATCH)).all():
         for campaign_id in {row.campaign_id for row in found} - again.keys():

@@ -18,7 +18,7 @@ from cigri.core.outcome import Outcome, Policy, Verdict, of_stage, spent
 from cigri.core.states import FINAL, FOLLOWED, JOB_MOVES, CampaignState, JobKind, JobState, StageState, TaskState
 from cigri.db import events, stages
 from cigri.db.arrays import among, rows
-from cigri.db.tables import Campaign, CampaignCluster, Cluster, Job, Submission, Task
+from cigri.db.tables import LIVING, Campaign, CampaignCluster, Cluster, Job, Submission, Task
 from cigri.errors import CigriError
 
 _NO_SYNC = {"synchronize_session": False}
@@ -81,7 +81,7 @@ def followed(session: Session, cluster_id: int) -> list[Followed]:
         )
         .join(Submission, Submission.id == Job.submission_id)
         .outerjoin(Task, Task.id == Job.task_id)
-        .where(Job.cluster_id == cluster_id, Job.state.in_(FOLLOWED))
+        .where(Job.cluster_id == cluster_id, LIVING, Job.state.in_(FOLLOWED))
         .order_by(Job.id)
     )  # fmt: skip
     return [_followed(row) for row in session.execute(query)]
@@ -126,7 +126,7 @@ def started(session: Session, starts: Sequence[tuple[int, float, int | None, int
     )
     session.execute(
         update(Job)
-        .where(Job.id == seen.c.id, Job.state.not_in(FINAL))
+        .where(Job.id == seen.c.id, LIVING)
         .values(
             start_time=_instant(seen.c.start),
             walltime=func.coalesce(seen.c.walltime, Job.walltime),
@@ -225,7 +225,7 @@ def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Ended]:
             func.coalesce(Job.resources_used, 1).label("resources"),
             func.extract("epoch", func.now()).cast(Float()).label("now"),
         )
-        .where(among(Job.id, job_ids), Job.state.not_in(FINAL))
+        .where(among(Job.id, job_ids), LIVING)
         .order_by(Job.id)
         .with_for_update()
     )

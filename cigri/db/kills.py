@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from cigri.core.states import FOLLOWED, LIVE, JobKind, JobState
+from cigri.core.states import FOLLOWED, JobKind, JobState
 from cigri.db.arrays import among
 from cigri.db.engine import notify
-from cigri.db.tables import Job, Submission
+from cigri.db.tables import LIVING, Job, Submission
 
 
 class KillReason(enum.StrEnum):
@@ -47,7 +47,7 @@ def _mark(session: Session, *which: ColumnElement[bool], reason: KillReason) -> 
     # A job that is still being sent is marked too, and deleted once it is settled.
     change = (
         update(Job)
-        .where(*which, Job.state.in_(LIVE), _free(reason))
+        .where(*which, LIVING, _free(reason))
         .values(kill_reason=reason.value, kill_at=func.now(), kill_next=func.now())
         .returning(Job.id)
         .execution_options(synchronize_session=False)
@@ -101,6 +101,7 @@ def due(session: Session, cluster_id: int, limit: int) -> list[Doomed]:
             Job.cluster_id == cluster_id,
             Job.kill_at.is_not(None),
             Job.kill_next <= func.now(),
+            LIVING,
             Job.state.in_(FOLLOWED),
         )
         .order_by(Job.kill_next)
@@ -116,7 +117,7 @@ def clusters_due(session: Session) -> list[int]:
     """The clusters on which some deletion is due."""
     query = (
         select(Job.cluster_id)
-        .where(Job.kill_at.is_not(None), Job.kill_next <= func.now(), Job.state.in_(FOLLOWED))
+        .where(Job.kill_at.is_not(None), Job.kill_next <= func.now(), LIVING, Job.state.in_(FOLLOWED))
         .distinct()
     )
     return list(session.scalars(query))
@@ -135,8 +136,8 @@ def unmark(session: Session, job_ids: Sequence[int]) -> None:
 def mark_overdue(session: Session, cluster_id: int, remote_clock: float, grace: float) -> set[int]:
     """Mark jobs that run longer than their walltime and the grace (seconds), by the cluster's own clock."""
     end = Job.start_time + func.make_interval(0, 0, 0, 0, 0, 0, Job.walltime + grace)
-    late = and_(Job.cluster_id == cluster_id, Job.state == JobState.RUNNING, end < func.to_timestamp(remote_clock))
-    return _mark(session, late, reason=KillReason.WALLTIME)
+    running = and_(Job.cluster_id == cluster_id, LIVING, Job.state == JobState.RUNNING)
+    return _mark(session, running, end < func.to_timestamp(remote_clock), reason=KillReason.WALLTIME)
 
 
 def recall(session: Session, cluster_id: int, *, running_too: bool) -> int:

@@ -11,10 +11,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
 from cigri.core.outcome import Outcome
-from cigri.core.states import LIVE, CampaignState, JobKind, JobState, StageState
+from cigri.core.states import CampaignState, JobKind, JobState, StageState
 from cigri.db.arrays import among, rows
 from cigri.db.events import blacklisted
-from cigri.db.tables import Campaign, CampaignCluster, CampaignCount, Cluster, Job, Stage
+from cigri.db.tables import LIVING, Campaign, CampaignCluster, CampaignCount, Cluster, Job, Stage
 
 _NO_SYNC = {"synchronize_session": False}
 _OPEN = (StageState.DUE, StageState.ACTIVE)
@@ -79,7 +79,7 @@ def open_epilogues(session: Session) -> int:
         live = select(Job.id).where(
             Job.campaign_id == CampaignCluster.campaign_id,
             Job.cluster_id == CampaignCluster.cluster_id,
-            Job.state.in_(LIVE),
+            LIVING,
         )
         wanted = (
             select(Campaign.id, CampaignCluster.cluster_id, literal(JobKind.EPILOGUE, Stage.kind.type), Campaign.round)
@@ -175,7 +175,7 @@ def drop_needless(session: Session) -> int:
     needless = and_(Job.kind == JobKind.PROLOGUE, func.coalesce(left, 0) == 0)
     change = (
         update(Job)
-        .where(Job.state == JobState.TO_LAUNCH, or_(Job.kill_at.is_not(None), needless))
+        .where(LIVING, Job.state == JobState.TO_LAUNCH, or_(Job.kill_at.is_not(None), needless))
         .values(state=JobState.EVENT, outcome=Outcome.CANCELLED.value, ended_at=func.now())
         .returning(Job.id)
         .execution_options(**_NO_SYNC)
@@ -188,7 +188,7 @@ def drop_needless(session: Session) -> int:
 def to_launch(session: Session, cluster_id: int) -> Sequence[tuple[int, int]]:
     """The jobs of prologues and epilogues that the cluster is to get, oldest first: (job id, campaign id)."""
     query = select(Job.id, Job.campaign_id).where(
-        Job.cluster_id == cluster_id, Job.state == JobState.TO_LAUNCH, Job.kill_at.is_(None)
+        Job.cluster_id == cluster_id, LIVING, Job.state == JobState.TO_LAUNCH, Job.kill_at.is_(None)
     )
     return session.execute(query.order_by(Job.id)).all()
 

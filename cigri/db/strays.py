@@ -6,15 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import exists, func, literal_column, select, update
+from sqlalchemy import Text, any_, exists, func, literal, literal_column, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from cigri.core.states import LIVE, JobState, SubmissionState, TaskState
+from cigri.core.states import JobState, SubmissionState, TaskState
 from cigri.core.sweeping import Known
 from cigri.db import kills
 from cigri.db.arrays import among
 from cigri.db.kills import KillReason
-from cigri.db.tables import Event, Job, Submission, Task
+from cigri.db.tables import LIVING, Event, Job, Submission, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def count_success(session: Session, task_id: int) -> bool:
     )
     if session.scalar(change) is None:
         return False
-    others = session.scalars(select(Job.id).where(Job.task_id == task_id, Job.state.in_(LIVE))).all()
+    others = session.scalars(select(Job.id).where(Job.task_id == task_id, LIVING)).all()
     kills.mark_jobs(session, others, KillReason.SURPLUS)
     return True
 
@@ -108,22 +109,19 @@ def logins(session: Session, cluster_id: int, window: float | None) -> Sequence[
     live = (
         select(Submission.login, Submission.campaign_id)
         .join(Job, Job.submission_id == Submission.id)
-        .where(Job.cluster_id == cluster_id, Job.state.in_(LIVE - {JobState.TO_LAUNCH}))
+        .where(Job.cluster_id == cluster_id, LIVING, Job.state != JobState.TO_LAUNCH)
     )
     both = recent.union(live).subquery()
     query = select(both.c.login, func.max(both.c.campaign_id)).group_by(both.c.login).order_by(both.c.login)
     return [(login, campaign_id) for login, campaign_id in session.execute(query)]
 
 
-def accounted(session: Session, cluster_id: int, remote_ids: Sequence[int]) -> set[tuple[str, int]]:
-    """Which of these remote jobs are the newest of a job that lives, or that succeeded: (submission name, id)."""
+def accounted(session: Session, cluster_id: int, seen: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
+    """Which of these remote jobs (submission name, id) are the newest of a job that lives, or that succeeded."""
+    names = literal(sorted({name for name, _ in seen}), ARRAY(Text()))
     query = (
         select(Submission.name, Job.remote_id)
-        .join(Submission, Submission.id == Job.submission_id)
-        .where(
-            Job.cluster_id == cluster_id,
-            among(Job.remote_id, remote_ids),
-            Job.state != JobState.EVENT,
-        )
+        .join(Job, Job.submission_id == Submission.id)
+        .where(Submission.name == any_(names), Job.cluster_id == cluster_id, Job.state != JobState.EVENT)
     )
-    return {(name, remote_id) for name, remote_id in session.execute(query) if remote_id is not None}
+    return {(name, remote_id) for name, remote_id in session.execute(query) if remote_id is not None} & set(seen)

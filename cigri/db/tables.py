@@ -325,6 +325,10 @@ class Job(Table):
     ended_at: Mapped[datetime | None]
 
 
+# A job lives until it has ended. The indexes of live jobs are made with these words, not with its state.
+LIVING = Job.ended_at.is_(None)
+
+
 class Stage(Table):
     __tablename__ = "stages"
     campaign_id: Mapped[int] = mapped_column(primary_key=True)

@@ -8,7 +8,7 @@ from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from cigri.core.states import JobState
-from cigri.db.tables import Cluster, ClusterStatus, Event, GridUsage, IdempotencyKey, Job
+from cigri.db.tables import LIVING, Cluster, ClusterStatus, Event, GridUsage, IdempotencyKey, Job
 
 KEYS_KEPT = timedelta(days=7)
 PASSED_KEPT = timedelta(days=30)
@@ -18,7 +18,7 @@ def record_usage(session: Session) -> None:
     """One line of grid usage per cluster whose resources were counted, all with the same date."""
     ours = (
         select(func.coalesce(func.sum(func.coalesce(Job.resources_used, 1)), 0))
-        .where(Job.cluster_id == Cluster.id, Job.state == JobState.RUNNING)
+        .where(Job.cluster_id == Cluster.id, LIVING, Job.state == JobState.RUNNING)
         .scalar_subquery()
     )
     status = ClusterStatus

@@ -22,6 +22,7 @@ def active(unchecked):
 
 def again(unchecked, values, state):
     known = {"ended_at": text("now()")} if state in FINAL else {}
+    known |= {"outcome": "success"} if state is JobState.TERMINATED else {}
     return unchecked.insert(Job, **values, state=state, **known)
 
 
@@ -33,7 +34,7 @@ def test_one_live_job_per_task(unchecked, active):
 
 def test_one_success_per_task(unchecked, active):
     job_id, values = active
-    unchecked.update(Job, job_id, state=JobState.TERMINATED, ended_at=text("now()"))
+    unchecked.update(Job, job_id, state=JobState.TERMINATED, outcome="success", ended_at=text("now()"))
     with pytest.raises(IntegrityError, match="jobs_one_success_per_task"):
         again(unchecked, values, JobState.TERMINATED)
 
@@ -46,7 +47,8 @@ def test_failures_and_one_live_job_may_stand_side_by_side(unchecked, active):
 @pytest.mark.parametrize("final", sorted(FINAL))
 def test_the_end_of_a_job_is_final(unchecked, active, final):
     job_id, _ = active
-    unchecked.update(Job, job_id, state=final, ended_at=text("now()"))
+    outcome = "success" if final is JobState.TERMINATED else None
+    unchecked.update(Job, job_id, state=final, outcome=outcome, ended_at=text("now()"))
     unchecked.update(Job, job_id, state=final, node_name="later knowledge")
     for state in sorted(set(JobState) - {final}):
         with pytest.raises(IntegrityError, match="is final"):

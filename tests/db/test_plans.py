@@ -227,7 +227,10 @@ HOT = {
     "what is over": (endings.terminate_finished, {"campaigns_unfinished"}),
     "pause": (lambda session: campaigns.pause(session, 1), set()),
     "runners": (clusters.needing_runner, set()),
-    "strays": (lambda session: strays.accounted(session, 1, list(range(100000, 100400))), {"jobs_of_remote"}),
+    "strays": (
+        lambda session: strays.accounted(session, 1, [(f"cigri.00000000.1.{n}", n) for n in range(1, 101)]),
+        {"submissions_name_key", "jobs_of_submission"},
+    ),
     "strays expected": (lambda session: strays.expected(session, 1, 600), {"submissions_given_up"}),
     "logins": (lambda session: strays.logins(session, 1, 86400), set()),
     "list of campaigns": (lambda session: unfinished(session, None), {"campaigns_unfinished"}),

@@ -96,8 +96,9 @@ def test_which_jobs_need_no_second_look(books, cluster, campaign, there):
     books.finish(cluster, {more[0]: books.success})
     ids = {job_id: books.job(job_id).remote_id for job_id in (*there, *more)}
     with books.transaction() as session:
-        found = strays.accounted(session, cluster, list(ids.values()))
-        assert strays.accounted(session, cluster + 1, list(ids.values())) == set()
+        seen = [(name_of(books, job_id), remote_id) for job_id, remote_id in ids.items()]
+        found = strays.accounted(session, cluster, seen)
+        assert strays.accounted(session, cluster + 1, seen) == set()
     assert found == {(name_of(books, job_id), ids[job_id]) for job_id in (there[1], *more)}
 
 

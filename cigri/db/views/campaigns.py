@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from cigri.core.states import QUEUED, UNFINISHED, CampaignState, EventState, JobKind, JobState, StageState
-from cigri.db.tables import Campaign, CampaignCluster, CampaignCount, Cluster, Event, Job, Stage
+from cigri.db.tables import LIVING, Campaign, CampaignCluster, CampaignCount, Cluster, Event, Job, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +125,8 @@ def jdl(session: Session, campaign_id: int) -> dict[str, Any] | None:
 def clusters(session: Session, campaign_id: int) -> list[ClusterUse]:
     """What the campaign has on each of its clusters."""
     here = and_(Job.campaign_id == CampaignCluster.campaign_id, Job.cluster_id == CampaignCluster.cluster_id)
-    running = select(func.count()).where(here, Job.state == JobState.RUNNING)
-    waiting = select(func.count()).where(here, Job.state.in_(QUEUED))
+    running = select(func.count()).where(here, LIVING, Job.state == JobState.RUNNING)
+    waiting = select(func.count()).where(here, LIVING, Job.state.in_(QUEUED))
     query = (
         select(
             Cluster.id,
