@@ -84,7 +84,7 @@ def job(record: Any) -> RemoteJob:
     word = _text(plain(record), "state")
     if not word:
         raise Malformed("a job's record has no state")
-    nodes = dict.fromkeys(_text(node, "network_address") for node in _objects(record, "nodes"))
+    nodes = dict.fromkeys([_text(node, "network_address") for node in _objects(record, "nodes")])
     return RemoteJob(
         id=_whole(record, "id", low=1),
         state=STATES.get(word, RemoteState.UNKNOWN),
@@ -106,7 +106,7 @@ def job(record: Any) -> RemoteJob:
         launching_directory=_text(record, "launching_directory"),
         stdout_file=_text(record, "stdout_file"),
         stderr_file=_text(record, "stderr_file"),
-        nodes=tuple(node for node in nodes if node),
+        nodes=tuple([node for node in nodes if node]),
         resources=len(_objects(record, "resources")),
         events=_events(record),
     )
@@ -144,10 +144,10 @@ def count(resources: list[dict[str, Any]], busy: frozenset[int], unit: str) -> R
 
 def _events(record: dict[str, Any]) -> tuple[RemoteEvent, ...]:
     """The events by age: the cluster gives them in any order."""
-    found = [
-        (_instant(event, "date"), _optional(event, "id") or 0, place, event)
-        for place, event in enumerate(_objects(record, "events"))
-    ]
+    events = _objects(record, "events")
+    if not events:
+        return ()
+    found = [(_instant(event, "date"), _optional(event, "id") or 0, place, event) for place, event in enumerate(events)]
     return tuple(
         RemoteEvent(
             kind=_text(event, "type"),
@@ -161,9 +161,9 @@ def _events(record: dict[str, Any]) -> tuple[RemoteEvent, ...]:
 
 def _objects(record: dict[str, Any], key: str) -> list[dict[str, Any]]:
     found = record.get(key)
-    if found is None:
+    if not found and (found is None or isinstance(found, list)):
         return []
-    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+    if not isinstance(found, list) or not all([isinstance(item, dict) for item in found]):
         raise Malformed(f"{key} of a record is not a list of objects")
     return found
 
@@ -175,6 +175,8 @@ def _text(record: dict[str, Any], key: str) -> str:
         return ""
     if not isinstance(found, str):
         raise Malformed(f"{key} of a record is not text")
+    if found.isascii() and "\0" not in found:  # by far the most, and there are twenty in each record
+        return found
     return found.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 

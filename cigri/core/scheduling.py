@@ -195,6 +195,8 @@ class _Deal:
         while self.left > 0 and users:
             _, user = heapq.heappop(users)
             backlog = heapq.heappop(campaigns[user])[3]
+            if again and not users and not campaigns[user]:  # nobody else competes: all but the last at once
+                self._give(backlog, min(self.left, backlog.room - self.given.get(backlog.campaign_id, 0)) - 1)
             yield backlog
             self._give(backlog)
             if again and self.given[backlog.campaign_id] < backlog.room:
@@ -205,9 +207,9 @@ class _Deal:
     def _entry(self, backlog: Backlog) -> tuple[float, int, int, Backlog]:
         return self.times[backlog.campaign_id], self.live[backlog.campaign_id], backlog.campaign_id, backlog
 
-    def _give(self, backlog: Backlog) -> None:
-        self.left -= 1
-        self.given[backlog.campaign_id] = self.given.get(backlog.campaign_id, 0) + 1
-        self.live[backlog.campaign_id] += 1
-        self.times[backlog.campaign_id] += backlog.guess / backlog.share
-        self.ahead[backlog.user] += backlog.guess / self.weights[backlog.user]
+    def _give(self, backlog: Backlog, places: int = 1) -> None:
+        self.left -= places
+        self.given[backlog.campaign_id] = self.given.get(backlog.campaign_id, 0) + places
+        self.live[backlog.campaign_id] += places
+        self.times[backlog.campaign_id] += places * backlog.guess / backlog.share
+        self.ahead[backlog.user] += places * backlog.guess / self.weights[backlog.user]

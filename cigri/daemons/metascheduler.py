@@ -39,8 +39,8 @@ class Metascheduler(Daemon):
         allowed = self._allow()
         ended = self._close()
         self._clear()
-        # With very many campaigns, however often it is called, it rests as long as it works.
-        self.min_cycle = max(LEAST_CYCLE, 2 * (time.monotonic() - began))
+        # With very much to deal out, however often it is called, it rests three times as long as it works.
+        self.min_cycle = max(LEAST_CYCLE, 4 * (time.monotonic() - began))
         said = [f"{allowed} tasks allowed"] if allowed else []
         said += [f"campaigns ended: {', '.join(map(str, ended))}"] if ended else []
         return ", ".join(said)

@@ -139,7 +139,8 @@ def adopt(site: Site, submission: Unsettled, found: list[RemoteJob], array_id: i
     ]
     with site.transaction() as session:
         missing = submissions.settle(session, submission.id, adopted, array_id)
-        notify(session, "jobs")
+        if missing:
+            notify(session, "jobs")
     if missing:
         log.warning("%s: %d jobs of submission %s are not there", site.name, len(missing), submission.name)
     _delete(site, submission, pairing.surplus)

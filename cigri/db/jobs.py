@@ -38,7 +38,7 @@ class Followed:
     campaign_id: int
     state: JobState
     remote_id: int
-    chain: tuple[int, ...]
+    chain: Sequence[int]
     name: str
     login: str
     kill_reason: str | None
@@ -72,11 +72,12 @@ def followed(session: Session, cluster_id: int) -> list[Followed]:
     query = (
         select(
             Job.id, Job.task_id, Job.campaign_id, Job.state, Job.remote_id, Job.chain,
-            Submission.name, Submission.login, Submission.array_id, Job.kill_reason,
-            func.extract("epoch", func.now() - Job.end_seen_at).label("end_seen"),
-            func.extract("epoch", func.now() - Job.missing_at).label("missing"),
-            func.coalesce(Task.walltimes, 0).label("walltimes"),
-            func.coalesce(Task.tries, 0).label("tries"),
+            Submission.name, Submission.login, Job.kill_reason,
+            func.extract("epoch", func.now() - Job.end_seen_at).cast(Float()),
+            func.extract("epoch", func.now() - Job.missing_at).cast(Float()),
+            func.coalesce(Task.walltimes, 0),
+            Submission.array_id,
+            func.coalesce(Task.tries, 0),
             Submission.remote_clock,
         )
         .join(Submission, Submission.id == Job.submission_id)
@@ -84,17 +85,8 @@ def followed(session: Session, cluster_id: int) -> list[Followed]:
         .where(Job.cluster_id == cluster_id, LIVING, Job.state.in_(FOLLOWED))
         .order_by(Job.id)
     )  # fmt: skip
-    return [_followed(row) for row in session.execute(query)]
-
-
-def _followed(row: Any) -> Followed:
-    end_seen = None if row.end_seen is None else float(row.end_seen)
-    missing = None if row.missing is None else float(row.missing)
-    return Followed(
-        row.id, row.task_id, row.campaign_id, row.state, row.remote_id, tuple(row.chain), row.name, row.login,
-        row.kill_reason, end_seen, missing, row.walltimes, row.array_id, row.tries,
-        row.remote_clock,
-    )  # fmt: skip
+    found: Sequence[Any] = session.execute(query).all()
+    return [Followed(*row) for row in found]  # the columns are the fields, in order
 
 
 def move(session: Session, job_ids: Sequence[int], source: JobState, target: JobState, **fields: object) -> set[int]:
