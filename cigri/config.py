@@ -315,8 +315,19 @@ class Settings:
     submission_control: str = key(
         "adaptive",
         one_of("adaptive", "tap"),
-        "How many jobs a cluster is sent: adaptive fills its free resources and keeps a short queue; tap is the "
-        "original's rule.",
+        "How many jobs a cluster is sent: adaptive fills its free resources, keeps a short queue and heeds loads; tap "
+        "is the original's rule.",
+    )
+    load_sensor_period: float = key(
+        10.0,
+        seconds(above=True),
+        "A cluster's load sensor is read this often, and has as long to answer (SUBMISSION_CONTROL adaptive).",
+    )
+    load_sensor_lag: float = key(
+        60.0,
+        seconds(),
+        "Time in which a load sensor or a stress factor shows what jobs do: 60 for a mean over a minute; when in "
+        "doubt, more (SUBMISSION_CONTROL adaptive).",
     )
     runner_max_waiting: int = key(100, whole(1), "Most jobs of the grid that wait in a cluster's queue.")
     runner_default_initial_number_of_jobs: int = key(

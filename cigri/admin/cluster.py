@@ -34,6 +34,7 @@ STATUS = (
     "resources_besteffort",
     "resources_at",
     "stress",
+    "stress_ceiling",
 )
 DUMP = click.option("-d", "--dump", is_flag=True, help="Print JSON.")
 
@@ -58,6 +59,7 @@ def add(grid: Grid, /, name: str, disabled: bool, password_file: IO[str] | None,
         raise click.BadParameter("a letter or digit, then up to 62 letters, digits, `.`, `_`, `-`", param_hint="NAME")
     columns = fields.given(values) | _password(name, grid, password_file)
     _check(name, grid, columns)
+    _check_load(columns)
     with grid.transaction() as session:
         if clusters.by_name(session, name) is not None:
             raise Failure(f"there is a cluster {name} already: `gridadmin cluster set {name}` changes it")
@@ -90,7 +92,7 @@ def list_(grid: Grid, /, dump: bool) -> None:
 @click.pass_obj
 def show(grid: Grid, /, name: str, dump: bool) -> None:
     """Show everything about a cluster."""
-    from cigri.db import clusters
+    from cigri.db import clusters, loads
 
     with grid.transaction() as session:
         found = known_cluster(session, name)
@@ -98,6 +100,9 @@ def show(grid: Grid, /, name: str, dump: bool) -> None:
         status = clusters.status(session, found.id)
         if status is not None and status.resources_at is not None:
             known |= {column: getattr(status, column) for column in STATUS}
+        if (load := loads.of_cluster(session, found)) is not None:
+            known |= {"load": load.load, "load_read_at": load.read_at, "load_fault": load.fault}
+            known["load_ceiling"] = load.ceiling
         known["live_jobs"] = clusters.live_jobs(session, found.id)
         known["unsettled_submissions"] = clusters.unsettled_submissions(session, found.id)
     if dump:
@@ -140,9 +145,12 @@ def set_(
         columns.setdefault("token_file", None)
     if columns.get("api_auth_type", "password") != "password":
         columns |= {"api_username": None, "api_password": None}
+    if columns.get("load_sensor", "some") is None:
+        columns.setdefault("load_reference", None)
     with grid.transaction() as session:
         found = known_cluster(session, name, change=True)
         _check(name, grid, _declared(found) | columns)
+        _check_load(_declared(found) | columns)
         moved = columns.get("api_url", found.api_url) != found.api_url and not same_cluster
         if moved:
             _no_jobs(session, found, f"drain it first (`gridadmin cluster drain {name}`), or say --same-cluster")
@@ -281,7 +289,7 @@ def remove(grid: Grid, name: str, forget_jobs: bool) -> None:
 )
 @click.pass_obj
 def test(grid: Grid, name: str, login: str | None, submit: bool, directory: str, wait: float) -> None:
-    """Talk to a cluster: its clock, its scheduler, its resources, its stress factor."""
+    """Talk to a cluster: its clock, its scheduler, its resources, its stress factor, its load sensor."""
     from cigri.admin import trial
     from cigri.clusters.connect import connect, described
     from cigri.db.engine import transaction
@@ -301,6 +309,11 @@ def test(grid: Grid, name: str, login: str | None, submit: bool, directory: str,
             client = connect(settings, timeout=grid.settings.rest_queries_timeout, lock=lock, ask=ask)
             limit = found.stress_factor or grid.settings.stress_factor
             trial.look(client, login, found.resource_unit, limit, click.echo)
+            if found.load_sensor is not None:
+                verify = (settings.ca_file or True) if settings.verify_ssl else False
+                trial.sense(
+                    found.load_sensor, found.load_reference, grid.settings.load_sensor_period, verify, click.echo
+                )
             if submit and login:
                 job = trial.sample(login, grid.settings.default_job_resources, directory)
                 trial.run(client, job, wait, click.echo)
@@ -337,6 +350,14 @@ def _check(name: str, grid: Grid, columns: dict[str, Any]) -> None:
         connect.check(settings)
     except ConfigError as error:
         raise Failure(str(error)) from error
+
+
+def _check_load(columns: dict[str, Any]) -> None:
+    """Raise Failure when half of what a load sensor needs is missing."""
+    if columns.get("load_sensor") is not None and columns.get("load_reference") is None:
+        raise Failure("load_sensor needs a load_reference: the load at which the grid keeps what the sensor tells")
+    if columns.get("load_sensor") is None and columns.get("load_reference") is not None:
+        raise Failure("load_reference is nothing without a load_sensor: a command with an absolute path, or a URL")
 
 
 def _declared(cluster: Cluster) -> dict[str, Any]:

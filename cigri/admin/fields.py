@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from cigri.core import sensor
+
 NONE = "none"
 
 
@@ -32,6 +34,21 @@ class CountOrNone(click.ParamType):  # type: ignore[type-arg]
         if value == NONE:
             return NONE
         return click.IntRange(1, 2**31 - 1).convert(value, param, ctx)
+
+
+class SensorOrNone(click.ParamType):  # type: ignore[type-arg]
+    """A command or a URL that tells a load, or `none`."""
+
+    name = "command|url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == NONE:
+            return NONE
+        try:
+            sensor.parse(value)
+        except sensor.NotASensor as fault:
+            self.fail(str(fault), param, ctx)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,14 @@ FIELDS = (
     Field("stress_factor", "--stress-factor", LimitOrNone(), "Stress at which no new job comes.", optional=True),
     Field("max_jobs", "--max-jobs", CountOrNone(), "Most jobs of the grid there at a time.", optional=True),
     Field("max_per_minute", "--max-per-minute", CountOrNone(), "Most jobs sent there in a minute.", optional=True),
+    Field(
+        "load_sensor",
+        "--load-sensor",
+        SensorOrNone(),
+        "Command (absolute path) or URL that tells the load of what the jobs there use, a file server for instance.",
+        optional=True,
+    ),
+    Field("load_reference", "--load-reference", LimitOrNone(), "Load that it is kept at.", optional=True),
     Field("ssh_host", "--ssh-host", click.STRING, "Its front end, shown to users.", optional=True),
     Field("api_chunk_size", "--api-chunk-size", click.IntRange(1, 10000), "Most job ids in one request [100]."),
     Field("api_limit", "--api-limit", click.IntRange(min=1), "Records asked for first of a long list [100]."),

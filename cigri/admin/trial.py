@@ -6,7 +6,9 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 
+from cigri.clusters import sensor
 from cigri.clusters.base import Cluster, RemoteJob, RemoteState, Submission
+from cigri.clusters.sensor import SensorFailed
 from cigri.errors import CigriError, ClusterError
 
 Say = Callable[[str], None]
@@ -36,6 +38,15 @@ def look(cluster: Cluster, login: str | None, unit: str, stress_limit: float, sa
     say("stress factor: none" if stress is None else f"stress factor: {stress:g} of {stress_limit:g}")
     if login:
         say(f"jobs of {login}: {len(cluster.live_jobs(login))}")
+
+
+def sense(text: str, reference: float | None, seconds: float, verify: bool | str, say: Say) -> None:
+    """Read a load sensor, as whoever runs this. Raises TrialFailed."""
+    try:
+        load = sensor.read(text, seconds, verify)
+    except SensorFailed as error:
+        raise TrialFailed(f"the load sensor ({text}) gives no load: {error}") from error
+    say(f"load sensor: {load:g} of {reference or 0:g}")
 
 
 def sample(login: str, resources: str, directory: str) -> Submission:

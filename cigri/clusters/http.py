@@ -230,7 +230,7 @@ class Transport:
         return b"".join(pieces)
 
     def _fail(self, method: str, path: str, error: Exception, *, sent: bool, heard: bool) -> NoReturn:
-        message = f"{self._at(method, path)}: {_reason(error)}"
+        message = f"{self._at(method, path)}: {reason(error)}"
         log.debug("%s", message)
         if not sent:
             raise Unreachable(message) from error
@@ -298,7 +298,7 @@ def _line(text: str, length: int) -> str:
     return " ".join(plain.split())[:length]
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """The cause at the bottom, in the system's words; requests and urllib3 wrap it several times."""
     link: BaseException | None = error
     while link is not None:

@@ -95,6 +95,7 @@ MEANINGS: dict[str, Meaning] = {
     "STRAY_JOB": _told(Scope.CLUSTER, Severity.MEDIUM),
     "UNKNOWN_STATE": _told(Scope.CLUSTER, Severity.MEDIUM),
     "UNDER_STRESS": Meaning(Scope.CLUSTER, Severity.MEDIUM),
+    "LOAD_SENSOR_FAILED": Meaning(Scope.CLUSTER, Severity.MEDIUM),
     "RUNNER_FAILED": _told(Scope.CLUSTER, Severity.HIGH),
     "JUDAS_FAILED": Meaning(Scope.LOG, Severity.MEDIUM),
     "ALMIGHTY_STARTING": _told(Scope.LOG),
@@ -115,6 +116,7 @@ def meaning(code: str) -> Meaning:
 
 _ENDINGS = {
     "UNDER_STRESS": "it ends when the stress of the cluster is below its limit again",
+    "LOAD_SENSOR_FAILED": "it ends when the sensor gives a load again",
     "RUNNER_SUBMIT_TOKEN_NOT_FOUND": "it ends when its owner has stored a token for the cluster: gridtoken -h",
     "RUNNER_SUBMIT_PERMISSION_DENIED": "it ends when its owner has stored a token that the cluster takes: gridtoken -h",
 }

@@ -62,7 +62,9 @@ class Follower:
     def __init__(self) -> None:
         self._rate = 0.0
         self._period = 0.0
-        self._start_delay: float | None = None
+        self._start_delay = 0.0
+        self._learning = False  # the two above are as the database had them, or better
+        self._busy = False  # there were jobs to follow in the round before
         self._last_start = math.inf  # until a first round has been seen whole, nobody knows who waited for whom
         self._began: dict[int, tuple[float, float]] = {}  # in this round: job -> sent, started
         self._tails: dict[tuple[int, str], float] = {}  # when the stderr of such a failure was read
@@ -321,14 +323,15 @@ class Follower:
         """What the controller of the cluster goes by: docs/control.md."""
         weight = 1 - math.exp(-max(elapsed, 0.001) / RATE_TIME)
         self._rate += weight * (ended / max(elapsed, 0.001) - self._rate)
-        self._period += weight * (elapsed - self._period)
+        busy, self._busy = self._busy, bool(followed)
         if not (followed or ended):
             return
         waits = self._waits(followed)
         with site.transaction() as session:
-            if self._start_delay is None:
-                status = clusters.status(session, site.id)
-                self._start_delay = status.start_delay if status else 0.0
+            if not self._learning and (status := clusters.status(session, site.id)) is not None:
+                self._period, self._start_delay, self._learning = status.follow_period, status.start_delay, True
+            if busy:  # how long it has rested says nothing about how often it looks
+                self._period += weight * (elapsed - self._period)
             self._start_delay = control.start_delay(self._start_delay, waits)
             clusters.note(
                 session,

@@ -83,7 +83,8 @@ class Metascheduler(Daemon):
         charges = shares.take_charges(session)
         flying = allowances.flying(session)
         loads = allowances.loads(session, settings.stress_factor, flying)
-        orders = self._ordering.orders(session, loads)
+        there = allowances.in_flight(flying)
+        orders = self._ordering.orders(session, loads, there)
         wanting = [cluster_id for cluster_id, jobs in orders.items() if jobs]
         ledgers = shares.read(session, {*wanting, *charges}, settings.usage_half_life)
         for cluster_id, ended in charges.items():
@@ -92,10 +93,11 @@ class Metascheduler(Daemon):
         backlogs = self._last_tasks(session, allowances.backlogs(session, wanting, flying), orders, flying)
         grants = {}
         for cluster_id in wanting:
-            there = backlogs.get(cluster_id, [])
-            others = allowances.others(flying.get(cluster_id, ()), there)
-            grants[cluster_id] = scheduling.share(ledgers.of_cluster[cluster_id], there, orders[cluster_id], others)
+            hungry = backlogs.get(cluster_id, [])
+            others = allowances.others(flying.get(cluster_id, ()), hungry)
+            grants[cluster_id] = scheduling.share(ledgers.of_cluster[cluster_id], hungry, orders[cluster_id], others)
         shares.write(session, ledgers)
+        self._ordering.dealt(there, {each: sum(grant.tasks for grant in dealt) for each, dealt in grants.items()})
         return grants
 
     @staticmethod

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from cigri.config import Settings
 from cigri.core import control, tap
 from cigri.core.control import Limits, Load
+from cigri.daemons.throttling import Throttle
 from cigri.db import limits
 
 MINUTE = 60.0
@@ -27,19 +28,26 @@ class Ordering:
             settings.runner_tap_grace_period,
         )
         self._taps: dict[int, tap.Tap] = {}
+        self._throttle = Throttle(settings)
 
     def forget(self) -> None:
         """Somebody else had the duty for a while."""
         self._taps.clear()
+        self._throttle.forget()
 
-    def orders(self, session: Session, loads: Mapping[int, Load]) -> dict[int, int]:
-        """For each cluster that may get jobs, how many."""
+    def orders(self, session: Session, loads: Mapping[int, Load], there: Mapping[int, int]) -> dict[int, int]:
+        """For each cluster that may get jobs, how many. `there`: jobs in flight on all clusters."""
         allowed = limits.limits(session, self._settings.runner_max_waiting)
         limited = {each: MINUTE for each in loads if allowed[each].max_per_minute is not None}
         lately = limits.sent(session, limited)
         if self._settings.submission_control == "tap":
             return self._through_taps(session, loads, allowed, lately)
-        return {each: control.order(load, allowed[each], lately.get(each, 0)) for each, load in loads.items()}
+        wanted = {each: control.order(load, allowed[each], lately.get(each, 0)) for each, load in loads.items()}
+        return self._throttle.lowered(session, loads, wanted, there)
+
+    def dealt(self, there: Mapping[int, int], granted: Mapping[int, int]) -> None:
+        """So many jobs are in flight, and so many more may be claimed."""
+        self._throttle.dealt(there, granted)
 
     def _through_taps(
         self, session: Session, loads: Mapping[int, Load], allowed: Mapping[int, Limits], lately: Mapping[int, int]

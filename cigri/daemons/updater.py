@@ -1,4 +1,4 @@
-"""The updater: counts the clusters' resources, reads their stress, heals what can heal, forgets what is old."""
+"""The updater: counts the clusters' resources, reads stress and load, heals what can heal, forgets what is old."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from cigri.config import Settings
 from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
 from cigri.daemons.renewing import renew_tokens
+from cigri.daemons.sensors import Sensors
 from cigri.daemons.sites import Site, Sites
 from cigri.daemons.turns import Turns
-from cigri.db import clusters, events, repair, upkeep
+from cigri.db import clusters, events, loads, repair, upkeep
 from cigri.db.engine import notify
 from cigri.db.views import statistics
 from cigri.errors import ClusterError, ConfigError
@@ -27,6 +28,7 @@ IDLE_SENSE_PERIOD = 60.0
 SENSE_PERIOD = 10.0  # seconds between two counts of a cluster's resources while it has jobs of ours
 UPKEEP_PERIOD = 3600.0
 TOKENS_PERIOD = 60.0
+PATIENCE = 0.2  # seconds for load sensors that are quick; the others' loads are taken when they come
 
 
 class Updater(Daemon):
@@ -37,6 +39,8 @@ class Updater(Daemon):
         super().__init__(settings, engine, "updater")
         self._sites = Sites(self)
         self._turns = Turns()
+        verify = (settings.rest_client_ca_file or True) if settings.rest_client_verify_ssl else False
+        self._sensors = Sensors(verify)
 
     def drop(self) -> None:
         self._turns.forget()
@@ -44,11 +48,13 @@ class Updater(Daemon):
     def close(self) -> None:
         super().close()
         self._sites.close()
+        self._sensors.close()
 
     def cycle(self) -> str:
         """Look at each cluster whose turn it is; a cluster that fails does not keep the others."""
         with self.transaction() as session:
             records = clusters.present(session)
+        self._read_loads()
         said = [done for record in records if record.enabled and (done := self._each(record.id, record.name))]
         usage = self.settings.grid_usage_update_period
         if usage and self._turns.take("usage", 0, usage):
@@ -59,6 +65,28 @@ class Updater(Daemon):
                 upkeep.forget_old(session)
                 statistics.forget_minutes(session, self.settings.campaign_throughput_window)
         return ", ".join(said)
+
+    def _read_loads(self) -> None:
+        """Begin to read the load sensors whose turn it is, and note what those said that have answered."""
+        period = self.settings.load_sensor_period
+        with self.transaction() as session:
+            named = loads.named(session)
+        due = [text for text in named if self._turns.take(f"load of {text}", 0, period)]
+        self._sensors.begin(due, period)
+        found = self._sensors.collect(PATIENCE if due else 0.0)
+        if not (found or self._turns.take("loads", 0, period)):
+            return
+        with self.transaction() as session:
+            for reading in found:
+                loads.note(session, reading.sensor, reading.load, reading.fault)
+            loads.forget(session, named)
+            failing = loads.failing(session, period)
+            for cluster_id, fault in failing:
+                message = f"its load sensor gives no load: {fault}"
+                events.record(session, events.News("LOAD_SENSOR_FAILED", message, cluster_id=cluster_id, count=0))
+            events.forget(session, "LOAD_SENSOR_FAILED", but=[cluster_id for cluster_id, _ in failing])
+            if found:
+                notify(session, "jobs")
 
     def _each(self, cluster_id: int, name: str) -> str:
         try:
@@ -110,7 +138,7 @@ class Updater(Daemon):
                 jobs_running=clusters.running_jobs(site.id),
                 resources_at=func.now(),
                 stress=stress,
-                stress_at=func.now(),
+                **({} if stress is None else {"stress_at": func.now()}),
             )
             self._tell_stress(session, site, stress)
             notify(session, "jobs")
@@ -118,7 +146,7 @@ class Updater(Daemon):
     def _tell_stress(self, session: Session, site: Site, stress: float | None) -> None:
         limit = clusters.stress_limit(session, site.id) or self.settings.stress_factor
         if stress is None or stress < limit:
-            if events.forget_stress(session, site.id):
+            if events.forget(session, "UNDER_STRESS", of=[site.id]):
                 log.info("%s: not under stress any more", site.name)
         else:
             message = f"stress factor {stress:g}, at or over {limit:g}: no new jobs"

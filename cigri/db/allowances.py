@@ -163,6 +163,11 @@ def loads(session: Session, stress_limit: float, flying: InFlight) -> dict[int, 
     return found
 
 
+def in_flight(flying: InFlight) -> dict[int, int]:
+    """How many jobs run or wait on each cluster."""
+    return {place: sum(each.running + each.waiting for each in there) for place, there in flying.items()}
+
+
 def backlogs(session: Session, cluster_ids: Collection[int], flying: InFlight) -> Mapping[int, list[Backlog]]:
     """For each of these clusters the campaigns in treatment that have pending tasks there."""
     pending = _pending()

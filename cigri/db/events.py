@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -175,9 +175,15 @@ def put_off(session: Session, event_ids: Sequence[int]) -> None:
     )
 
 
-def forget_stress(session: Session, cluster_id: int) -> bool:
-    """Close the open UNDER_STRESS event of the cluster; whether there was one."""
+def forget(
+    session: Session, code: str, *, of: Collection[int] | None = None, but: Collection[int] | None = None
+) -> bool:
+    """Close the open events of this code that these clusters have, or all but these; whether there was one."""
     query = select(Event.id).where(
-        Event.cluster_id == cluster_id, Event.state == EventState.OPEN, Event.code == "UNDER_STRESS"
+        Event.class_ == Scope.CLUSTER.value, Event.state == EventState.OPEN, Event.code == code
     )
+    if of is not None:
+        query = query.where(Event.cluster_id.in_(of))
+    if but is not None:
+        query = query.where(Event.cluster_id.not_in(but))
     return bool(close(session, list(session.scalars(query))))

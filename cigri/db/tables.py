@@ -91,6 +91,8 @@ class Cluster(Table):
     stress_factor: Mapped[float | None]
     max_jobs: Mapped[int | None]
     max_per_minute: Mapped[int | None]
+    load_sensor: Mapped[str | None]
+    load_reference: Mapped[float | None]
     enabled: Mapped[bool] = _default()
     removed_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = _default()
@@ -142,6 +144,18 @@ class ClusterStatus(Table):
     follow_period: Mapped[float] = _default()
     start_delay: Mapped[float] = _default()
     swept_at: Mapped[datetime | None]
+    stress_ceiling: Mapped[float | None]
+    stress_ceiling_at: Mapped[datetime | None]
+
+
+class LoadSensor(Table):
+    __tablename__ = "load_sensors"
+    sensor: Mapped[str] = mapped_column(primary_key=True)
+    load: Mapped[float | None]
+    read_at: Mapped[datetime | None]
+    fault: Mapped[str] = _default()
+    ceiling: Mapped[float | None]
+    ceiling_at: Mapped[datetime | None]
 
 
 class Campaign(Table):

@@ -101,6 +101,9 @@ PHRASES: Mapping[str, Phrase] = {
         "blacklisted by hand", "It gets no new job until the event is closed.", (GLOBAL,)
     ),
     "UNDER_STRESS": Phrase("under stress", "It gets no new job until its stress factor is lower.", (CLUSTERS,)),
+    "LOAD_SENSOR_FAILED": Phrase(
+        "its load sensor fails", "Few jobs are sent to it until the sensor gives a load.", (TEST,)
+    ),
     "STRAY_JOB": Phrase("{n} stray jobs", "Jobs that belong to nobody were found on it and dealt with.", (GLOBAL,)),
     "UNKNOWN_STATE": Phrase("has jobs in states that the grid does not know", "", (GLOBAL,)),
     "RUNNER_FAILED": Phrase("its runner failed", "", (GLOBAL,)),

@@ -87,7 +87,7 @@ def test_init_then_check_and_migrate(postgres, sql, config, run, database):
         assert "run `gridadmin db init`" in run("cluster", "list", status=1).stderr
         assert "run `gridadmin db init`" in run("db", "migrate", status=1).stderr
         done = run("db", "init", "--first-campaign", "5000")
-        assert done.stdout == "database fresh: schema loaded (schema.sql)\n"
+        assert done.stdout.startswith("database fresh: schema loaded (schema.sql, ")
         assert "nothing done" in run("db", "init").stdout
         assert "nothing to apply" in run("db", "migrate").stdout
         assert "balance" in run("db", "check").stdout
@@ -209,6 +209,53 @@ def test_authentication_can_be_changed_both_ways(run, sql, tmp_path):
     assert one(sql, "SELECT api_auth_type, token_file FROM clusters") == ("jwt", f"{tmp_path}/token")
     run("cluster", "set", "alpha", "--auth", "none")
     assert one(sql, "SELECT api_auth_type, token_file FROM clusters") == ("none", None)
+
+
+def test_limits_of_a_cluster(run, sql):
+    columns = "SELECT max_jobs, max_per_minute FROM clusters"
+    run("cluster", "add", "alpha", *ADD, "--max-jobs", "40")
+    assert one(sql, columns) == (40, None)
+    done = run("cluster", "set", "alpha", "max_jobs=12", "max-per-minute=600")
+    assert done.stdout == "cluster alpha: max_jobs = 12, max_per_minute = 600\n"
+    assert one(sql, columns) == (12, 600)
+    for bad in ("max_jobs=0", "max_jobs=-3", "max_jobs=1.5", "max_jobs=many", "max_per_minute=0", f"max_jobs={2**31}"):
+        assert bad.partition("=")[0] in run("cluster", "set", "alpha", bad, status=2).stderr
+    assert one(sql, columns) == (12, 600)
+    shown = run("cluster", "show", "alpha").stdout
+    assert "max_jobs:              12\n" in shown and "max_per_minute:        600\n" in shown
+    run("cluster", "set", "alpha", "max_jobs=none")
+    run("cluster", "set", "alpha", "--max-per-minute", "none")
+    assert one(sql, columns) == (None, None)
+
+
+def test_the_load_sensor_of_a_cluster(run, sql):
+    columns = "SELECT load_sensor, load_reference FROM clusters"
+    run("cluster", "add", "alpha", *ADD, "--load-sensor", "https://server.example/load", "--load-reference", "4")
+    assert one(sql, columns) == ("https://server.example/load", 4.0)
+    command = "/usr/local/bin/nfs-load --of 'file server'"
+    run("cluster", "set", "alpha", f"load_sensor={command}", "load_reference=2.5")
+    assert one(sql, columns) == (command, 2.5)
+    for bad, words in (
+        ("load_sensor=nfs-load", "absolute path"),
+        ("load_sensor=ftp://server/", "http"),
+        ("load_sensor=http://root:secret@server/", "no password"),
+        ("load_reference=0", "0"),
+        ("load_reference=high", "high"),
+    ):
+        assert words in run("cluster", "set", "alpha", bad, status=2).stderr
+    assert "needs a load_reference" in run("cluster", "set", "alpha", "load_reference=none", status=1).stderr
+    assert one(sql, columns) == (command, 2.5)
+    sql.execute(
+        "INSERT INTO load_sensors (sensor, load, read_at, fault, ceiling) VALUES (%s, 1.5, now(), 'timed out', 70)",
+        (command,),
+    )
+    shown = run("cluster", "show", "alpha").stdout
+    for line in ("load:                  1.5", "load_fault:            timed out", "load_ceiling:          70.0"):
+        assert f"{line}\n" in shown
+    run("cluster", "set", "alpha", "load_sensor=none")
+    assert one(sql, columns) == (None, None)
+    assert "without a load_sensor" in run("cluster", "set", "alpha", "load_reference=3", status=1).stderr
+    assert "needs a load_reference" in run("cluster", "add", "b", *ADD, "--load-sensor", "/bin/l", status=1).stderr
 
 
 # Cluster 1 with two jobs that are being sent there.

@@ -178,7 +178,8 @@ def test_what_does_not_heal_by_itself_is_not_probed(books, cluster):
 
 def test_stress_is_forgotten_when_it_is_over(books, cluster):
     with books.transaction() as session:
-        assert not events.forget_stress(session, cluster)
+        assert not events.forget(session, "UNDER_STRESS", of=[cluster])
     record(books, "UNDER_STRESS", cluster_id=cluster)
     with books.transaction() as session:
-        assert events.forget_stress(session, cluster) and not events.forget_stress(session, cluster)
+        assert events.forget(session, "UNDER_STRESS", of=[cluster])
+        assert not events.forget(session, "UNDER_STRESS", of=[cluster])
