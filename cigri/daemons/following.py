@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import posixpath
 import time
 from collections import defaultdict
@@ -13,9 +12,10 @@ from dataclasses import dataclass, field
 from sqlalchemy.orm import Session
 
 from cigri.clusters.base import RemoteJob, RemoteState
-from cigri.core import control, outcome
+from cigri.core import outcome
 from cigri.core.adopted import has_name
 from cigri.core.outcome import LookAgain, Outcome, Policy, Resubmitted, Verdict
+from cigri.core.pace import Pace
 from cigri.core.states import JobState
 from cigri.daemons.sites import Site, is_ours, signs
 from cigri.db import clusters, events, jobs
@@ -25,7 +25,6 @@ from cigri.errors import BadReply, ClusterError, NoAnswer, NotFound, Refused
 
 log = logging.getLogger(__name__)
 
-RATE_TIME = 20.0  # seconds over which the rate of ends is smoothed
 TAILS_KEPT = 600.0
 DEEP_LOOKS = 20  # jobs looked for one by one in a round
 STATES = {
@@ -60,13 +59,9 @@ class Follower:
     """Follows the jobs of one cluster, round by round."""
 
     def __init__(self) -> None:
-        self._rate = 0.0
-        self._period = 0.0
-        self._start_delay = 0.0
-        self._learning = False  # the two above are as the database had them, or better
-        self._busy = False  # there were jobs to follow in the round before
-        self._last_start = math.inf  # until a first round has been seen whole, nobody knows who waited for whom
+        self._pace: Pace | None = None  # until the first round
         self._began: dict[int, tuple[float, float]] = {}  # in this round: job -> sent, started
+        self._freed: list[float] = []  # in this round: when jobs ended that had run
         self._tails: dict[tuple[int, str], float] = {}  # when the stderr of such a failure was read
         self._policies: dict[int, Policy] = {}
         self._arrays: dict[int, list[RemoteJob]] = {}  # read in this round
@@ -85,6 +80,7 @@ class Follower:
         ended = 0
         self._arrays.clear()
         self._began.clear()
+        self._freed.clear()
         refused: list[Refused] = []
         for login, own in by_login.items():
             try:
@@ -98,10 +94,11 @@ class Follower:
                     site.cluster.check_health()  # raises when it is the cluster
                 continue
             self._began |= changes.began
+            self._freed += [end.stop_time for end in changes.ends if end.start_time and end.stop_time]
             ended += self._record(site, changes)
         if refused and len(refused) == len(by_login) and site.wallet is None:
             raise refused[0]  # it refuses the grid
-        self._note_rate(site, followed, ended, elapsed)
+        self._note_pace(site, followed, elapsed)
         return len(followed), ended
 
     def _look(self, site: Site, login: str, own: Sequence[Followed]) -> Changes:
@@ -319,36 +316,24 @@ class Follower:
         settings = site.settings
         return jobs.finish(session, site.id, ends, settings.max_failures, settings.preempted_charge)
 
-    def _note_rate(self, site: Site, followed: Sequence[Followed], ended: int, elapsed: float) -> None:
+    def _note_pace(self, site: Site, followed: Sequence[Followed], elapsed: float) -> None:
         """What the controller of the cluster goes by: docs/control.md."""
-        weight = 1 - math.exp(-max(elapsed, 0.001) / RATE_TIME)
-        self._rate += weight * (ended / max(elapsed, 0.001) - self._rate)
-        busy, self._busy = self._busy, bool(followed)
-        if not (followed or ended):
+        if self._pace is None:
+            with site.transaction() as session:
+                known = clusters.status(session, site.id)
+            self._pace = Pace(0.0, known.follow_period, known.start_delay) if known is not None else Pace()
+        waiting = [job.sent for job in followed if job.state is not JobState.RUNNING and job.id not in self._began]
+        self._pace.look(elapsed, self._freed, list(self._began.values()), waiting, busy=bool(followed))
+        if not followed:
             return
-        waits = self._waits(followed)
         with site.transaction() as session:
-            if not self._learning and (status := clusters.status(session, site.id)) is not None:
-                self._period, self._start_delay, self._learning = status.follow_period, status.start_delay, True
-            if busy:  # how long it has rested says nothing about how often it looks
-                self._period += weight * (elapsed - self._period)
-            self._start_delay = control.start_delay(self._start_delay, waits)
             clusters.note(
                 session,
                 site.id,
-                completion_rate=self._rate,
-                follow_period=self._period,
-                start_delay=self._start_delay,
+                completion_rate=self._pace.rate,
+                follow_period=self._pace.period,
+                start_delay=self._pace.start_delay,
             )
-
-    def _waits(self, followed: Sequence[Followed]) -> list[float]:
-        """How long those that started in this round had waited for nothing but the cluster."""
-        waiting = [job.sent for job in followed if job.state is not JobState.RUNNING and job.id not in self._began]
-        starts = list(self._began.values())
-        waits = control.unqueued(starts, waiting, self._last_start)
-        last = 0.0 if math.isinf(self._last_start) else self._last_start
-        self._last_start = max([last, *(start for _, start in starts)])
-        return waits
 
 
 def _note_start(job: Followed, remote: RemoteJob, changes: Changes) -> None:

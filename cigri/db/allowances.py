@@ -158,7 +158,7 @@ def loads(session: Session, stress_limit: float, flying: InFlight) -> dict[int, 
             free = int(min(known.resources_free, known.resources_besteffort) / size)
         live, running = sum(each.live for each in there), sum(each.running for each in there)
         waiting = sum(each.waiting for each in there)
-        takes = delay(known.follow_period, known.slowest_submission, known.start_delay)
+        takes = delay(known.follow_period, known.submission_time, known.start_delay)
         found[cluster_id] = Load(live, running, free, known.jobs_running, known.completion_rate, waiting, takes)
     return found
 

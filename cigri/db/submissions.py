@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, Integer, func, insert, literal, select, updat
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from cigri.core.control import LEARNING
 from cigri.core.states import CampaignState, JobKind, JobState, StageState, SubmissionState, TaskState
 from cigri.db import events, stages
 from cigri.db.arrays import among, rows
@@ -297,11 +298,15 @@ def refuse(session: Session, submission_id: int, news: events.News) -> None:
 
 
 def note_duration(session: Session, cluster_id: int, seconds: float) -> None:
-    """Remember the slowest answer to a submission."""
+    """Remember how long answers to submissions take: the slowest, and the usual."""
+    status = ClusterStatus
     session.execute(
-        update(ClusterStatus)
-        .where(ClusterStatus.cluster_id == cluster_id, ClusterStatus.slowest_submission < seconds)
-        .values(slowest_submission=seconds)
+        update(status)
+        .where(status.cluster_id == cluster_id)
+        .values(
+            slowest_submission=func.greatest(status.slowest_submission, seconds),
+            submission_time=status.submission_time + LEARNING * (seconds - status.submission_time),
+        )
         .execution_options(**_NO_SYNC)
     )
 

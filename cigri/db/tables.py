@@ -146,6 +146,7 @@ class ClusterStatus(Table):
     swept_at: Mapped[datetime | None]
     stress_ceiling: Mapped[float | None]
     stress_ceiling_at: Mapped[datetime | None]
+    submission_time: Mapped[float] = _default()
 
 
 class LoadSensor(Table):

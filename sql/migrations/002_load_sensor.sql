@@ -1,4 +1,5 @@
--- The load of what a cluster's jobs use together with others, a file server's for instance, and how many jobs it allows.
+-- The load of what a cluster's jobs use together with others, a file server's for instance, and how many jobs it allows;
+-- and how long submissions take there, which is one part of the delay of the loop that controls their number.
 
 ALTER TABLE clusters
     ADD COLUMN load_sensor    text CHECK (load_sensor <> ''), -- a command or a URL; NULL: none
@@ -17,4 +18,5 @@ CREATE TABLE load_sensors (
 
 ALTER TABLE cluster_status
     ADD COLUMN stress_ceiling    double precision, -- the same for the cluster's own stress; NULL: it allows all
-    ADD COLUMN stress_ceiling_at timestamptz;
+    ADD COLUMN stress_ceiling_at timestamptz,
+    ADD COLUMN submission_time   double precision NOT NULL DEFAULT 1; -- seconds, smoothed

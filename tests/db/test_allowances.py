@@ -43,7 +43,7 @@ def note(books, cluster, **fields):
 
 
 def test_a_cluster_that_nobody_has_counted(books, cluster):
-    assert look(books)[cluster] == (Load(0, 0, None, 0, 0.0, 0, 12.0), {})
+    assert look(books)[cluster] == (Load(0, 0, None, 0, 0.0, 0, 13.0), {})
 
 
 def test_loads(books, cluster):
@@ -62,8 +62,8 @@ def test_loads(books, cluster):
         jobs_running=1,
         completion_rate=0.5,
     )
-    assert look(books)[cluster][0] == Load(live=4, running=3, free=4, running_then=1, rate=0.5, waiting=1, delay=12.0)
-    note(books, cluster, resources_at=text("now() - interval '2 min'"), slowest_submission=3.0, start_delay=20.0)
+    assert look(books)[cluster][0] == Load(live=4, running=3, free=4, running_then=1, rate=0.5, waiting=1, delay=13.0)
+    note(books, cluster, resources_at=text("now() - interval '2 min'"), submission_time=3.0, start_delay=20.0)
     assert look(books)[cluster][0] == Load(4, 3, None, 1, 0.5, 1, 25.0), "an old count is not believed"
 
 
