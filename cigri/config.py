@@ -471,6 +471,22 @@ class Settings:
         3600.0, seconds(above=True), "How far back a campaign's throughput is measured."
     )
 
+    archive_after: int = key(
+        30,
+        whole(0, 100000),
+        "Days after the end of a campaign when `gridadmin maintenance` archives it (it stays readable); 0: never.",
+        section="Maintenance",
+    )
+    retention: int = key(
+        0,
+        whole(0, 100000),
+        "Days after the end of a campaign when `gridadmin maintenance` drops its tasks and jobs, as `griddel --purge` "
+        "does; 0: never.",
+    )
+    grid_usage_retention: int = key(
+        400, whole(0, 100000), "Days for which the records of how the clusters were used are kept; 0: for ever."
+    )
+
     def database_url(self) -> str:
         """The database as an SQLAlchemy URL for psycopg. It has the password: never log it."""
         from urllib.parse import quote, urlencode

@@ -49,13 +49,14 @@ def migrate(grid: Grid) -> None:
 
 
 @db.command()
+@click.option("--archive", is_flag=True, help="Count what is archived, too: it takes minutes where that is much.")
 @click.pass_obj
-def check(grid: Grid) -> None:
+def check(grid: Grid, archive: bool) -> None:
     """See whether the books balance: every task counted once, no job without its task."""
     from cigri.db.check import faults
 
     with grid.transaction() as session:
-        found = faults(session)
+        found = faults(session, archive=archive)
     for fault in found:
         click.echo(fault, err=True)
     if found:

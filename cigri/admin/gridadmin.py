@@ -11,6 +11,7 @@ from cigri.admin.cluster import cluster
 from cigri.admin.database import db
 from cigri.admin.grid import Commands, Grid
 from cigri.admin.key import key
+from cigri.admin.maintenance import maintenance
 from cigri.admin.priority import priority
 from cigri.admin.user import user
 
@@ -37,5 +38,6 @@ gridadmin.add_command(cluster)
 user.add_command(priority)
 gridadmin.add_command(user)
 gridadmin.add_command(key)
+gridadmin.add_command(maintenance)
 gridadmin.add_command(admission)
 gridadmin.add_command(import_cigri3)

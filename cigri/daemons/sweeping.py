@@ -86,10 +86,10 @@ def _act(site: Site, login: str, job: RemoteJob, stray: Stray, action: Action) -
             log.warning("%s: %s; tried again at the next sweep", what, error)
         return _tell(site, job, stray, "STRAY_JOB", f"{what} belonged to nobody here and was deleted")
     if action is Action.COUNT:
-        assert stray.task_id is not None
+        assert stray.task_id is not None and stray.campaign_id is not None
         message = f"{what} succeeded after it had been given up: its task is done"
         with site.transaction() as session:
-            counted = strays.count_success(session, stray.task_id)
+            counted = strays.count_success(session, stray.campaign_id, stray.task_id)
             if counted:
                 news = events.News("LATE_SUCCESS", message, stray.campaign_id, site.id, alike=_alike(job))
                 events.record(session, news)

@@ -1,4 +1,4 @@
-"""The updater: counts the clusters' resources, reads stress and load, heals what can heal, forgets what is old."""
+"""The updater: counts the clusters' resources, reads stress and load, heals what can heal, records what is used."""
 
 from __future__ import annotations
 
@@ -62,7 +62,6 @@ class Updater(Daemon):
                 upkeep.record_usage(session)
         if self._turns.take("upkeep", 0, UPKEEP_PERIOD):
             with self.transaction() as session:
-                upkeep.forget_old(session)
                 statistics.forget_minutes(session, self.settings.campaign_throughput_window)
         return ", ".join(said)
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from cigri.core.jdl_settings import ClusterJob
 from cigri.core.states import UNFINISHED, CampaignState, TaskState
-from cigri.db import events, kills, stages
+from cigri.db import archive, events, kills, stages
 from cigri.db.copying import copy
 from cigri.db.engine import notify
 from cigri.db.tables import LIVING, Campaign, CampaignCluster, IdempotencyKey, Job, Task
@@ -137,6 +137,7 @@ def reopen(session: Session, campaign: Campaign, *, new_round: bool = True) -> N
     """The campaign (locked) has something left again: one that had terminated runs, in a new round if need be."""
     if campaign.state is CampaignState.TERMINATED:
         campaign.state, campaign.ended_at = CampaignState.IN_TREATMENT, None
+    campaign.archived_at = None
     if new_round:
         stages.begin_round(session, campaign)
 
@@ -240,18 +241,29 @@ def purge(session: Session, campaign_id: int) -> None:
 
 
 def clear(session: Session) -> bool:
-    """Cancel, or drop, some of the tasks of a cancelled or purged campaign; whether more are left."""
+    """Cancel, or drop, some of the tasks of a cancelled or purged campaign; whether to look again."""
     query = select(Campaign).where(Campaign.clearing).order_by(Campaign.id).limit(1).with_for_update()
     campaign = session.scalar(query)
     if campaign is None:
         return False
     clear_some = cancel_pending if campaign.purged_at is None else _drop_tasks
     campaign.clearing = clear_some(session, campaign.id) == CANCELLED_AT_ONCE
+    if campaign.purged_at is not None and not campaign.clearing:
+        campaign.archived_tasks = 0
     session.flush()
     return True
 
 
 def _drop_tasks(session: Session, campaign_id: int) -> int:
+    dropped = _drop_unarchived(session, campaign_id) or archive.drop(session, campaign_id, CANCELLED_AT_ONCE)
+    if dropped:
+        return CANCELLED_AT_ONCE  # look again
+    stage_jobs = delete(Job).where(Job.campaign_id == campaign_id, Job.task_id.is_(None))
+    session.execute(stage_jobs.execution_options(synchronize_session=False))
+    return 0
+
+
+def _drop_unarchived(session: Session, campaign_id: int) -> int:
     some = select(Task.id).where(Task.campaign_id == campaign_id).order_by(Task.id).limit(CANCELLED_AT_ONCE)
     tasks = session.scalars(some).all()
     ids = literal(tasks, ARRAY(BigInteger()))

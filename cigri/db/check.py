@@ -7,10 +7,10 @@ from sqlalchemy.orm import Session
 
 # Each query gives the rows that break a rule, one sentence each.
 _RULES = (
-    """SELECT format('campaign %s: %s tasks declared, %s there', c.id, c.total_tasks, count(t.id))
+    """SELECT format('campaign %s: %s tasks declared, %s there', c.id, c.total_tasks, count(t.id) + c.archived_tasks)
        FROM campaigns c LEFT JOIN tasks t ON t.campaign_id = c.id
        WHERE c.purged_at IS NULL
-       GROUP BY c.id HAVING count(t.id) <> c.total_tasks""",
+       GROUP BY c.id HAVING count(t.id) + c.archived_tasks <> c.total_tasks""",
     """SELECT format('campaign %s: %s tasks are %s, the counters say %s', counted.campaign_id, counted.n, counted.state,
                      coalesce(kept.n, 0))
        FROM (SELECT campaign_id, state, count(*) AS n FROM tasks GROUP BY 1, 2) AS counted
@@ -19,7 +19,8 @@ _RULES = (
                   ('cancelled', cancelled)) AS v(state, n)) AS kept
          ON kept.campaign_id = counted.campaign_id AND kept.state = counted.state
        JOIN campaigns c ON c.id = counted.campaign_id AND c.purged_at IS NULL
-       WHERE counted.n <> coalesce(kept.n, 0)""",
+       -- Of a campaign that was archived once these are only some of its tasks.
+       WHERE counted.n > coalesce(kept.n, 0) OR (c.archived_tasks = 0 AND counted.n < coalesce(kept.n, 0))""",
     """SELECT format('campaign %s: the counters add up to %s of %s tasks', c.id,
                      p.pending + p.active + p.done + p.failed + p.cancelled, c.total_tasks)
        FROM campaigns c JOIN campaign_progress p ON p.campaign_id = c.id
@@ -55,10 +56,35 @@ _RULES = (
     """SELECT format('event %s is an open blacklist, its parent %s is closed', e.id, p.id)
        FROM events e JOIN events p ON p.id = e.parent
        WHERE e.code = 'BLACKLIST' AND e.state = 'open' AND p.state = 'closed'""",
+    """SELECT format('campaign %s was archived and has %s tasks that are not', c.id, count(*))
+       FROM campaigns c JOIN tasks t ON t.campaign_id = c.id WHERE c.archived_at IS NOT NULL GROUP BY c.id""",
+)
+
+# These read the archive, which is large and in which nothing changes.
+_ARCHIVE = (
+    """SELECT format('campaign %s: %s tasks were archived, %s are there', c.id, c.archived_tasks, coalesce(a.n, 0))
+       FROM campaigns c
+       LEFT JOIN (SELECT campaign_id, count(*) AS n FROM archived_tasks GROUP BY 1) AS a ON a.campaign_id = c.id
+       WHERE c.purged_at IS NULL AND c.archived_tasks <> coalesce(a.n, 0)""",
+    """SELECT format('campaign %s: %s of its tasks, archived and not, are %s, the counters say %s', c.id, counted.n,
+                     counted.state, coalesce(kept.n, 0))
+       FROM (SELECT campaign_id, state, count(*) AS n FROM all_tasks GROUP BY 1, 2) AS counted
+       JOIN campaigns c ON c.id = counted.campaign_id AND c.purged_at IS NULL AND c.archived_tasks > 0
+       LEFT JOIN (SELECT campaign_id, state::task_state, n FROM campaign_progress, LATERAL (VALUES
+                  ('pending', pending), ('active', active), ('done', done), ('failed', failed),
+                  ('cancelled', cancelled)) AS v(state, n)) AS kept
+         ON kept.campaign_id = counted.campaign_id AND kept.state = counted.state
+       WHERE counted.n <> coalesce(kept.n, 0)""",
+    """SELECT format('archived job %s succeeded, its task %s is %s', j.id, t.id, t.state)
+       FROM archived_jobs j JOIN archived_tasks t ON t.campaign_id = j.campaign_id AND t.id = j.task_id
+       WHERE j.state = 'terminated' AND t.state <> 'done'""",
+    """SELECT format('archived job %s is of task %s, which is not there', j.id, j.task_id) FROM archived_jobs j
+       WHERE NOT EXISTS (SELECT FROM all_tasks t WHERE t.campaign_id = j.campaign_id AND t.id = j.task_id)""",
 )
 
 
-def faults(session: Session) -> list[str]:
-    """One sentence for each thing that is not as it must be, read at one moment."""
+def faults(session: Session, *, archive: bool = False) -> list[str]:
+    """One sentence for each thing that is not as it must be, read at one moment; in the archive, too, if so wanted."""
     session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-    return [sentence for rule in _RULES for sentence in session.scalars(text(rule.replace("::", "\\:\\:")))]
+    rules = _RULES + _ARCHIVE if archive else _RULES
+    return [sentence for rule in rules for sentence in session.scalars(text(rule.replace("::", "\\:\\:")))]

@@ -6,16 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Text, any_, exists, func, literal, literal_column, select, update
+from sqlalchemy import Select, Text, any_, exists, func, literal, literal_column, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from cigri.core.states import JobState, SubmissionState, TaskState
 from cigri.core.sweeping import Known
-from cigri.db import kills
+from cigri.db import archive, kills
 from cigri.db.arrays import among
 from cigri.db.kills import KillReason
-from cigri.db.tables import LIVING, Event, Job, Submission, Task
+from cigri.db.tables import LIVING, AnyJob, AnySubmission, AnyTask, Event, Job, Submission, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +30,15 @@ class Stray:
 def known(session: Session, pairs: Collection[tuple[str, int | None]]) -> Mapping[tuple[str, int | None], Stray]:
     """What the database has about these (submission name, key)."""
     names = {name for name, _ in pairs}
-    submissions = {row.name: row for row in session.scalars(select(Submission).where(Submission.name.in_(names)))}
+    rows = session.scalars(select(AnySubmission).where(AnySubmission.name.in_(names)))
+    submissions = {row.name: row for row in rows}
     keys = [key for _, key in pairs if key is not None]
-    jobs = {row.id: row for row in session.scalars(select(Job).where(among(Job.id, keys)))}
+    jobs = {row.id: row for row in session.scalars(select(AnyJob).where(among(AnyJob.id, keys)))}
     tasks = {(name, key): _task(submissions.get(name), jobs.get(key or 0), key) for name, key in pairs}
     wanted = {task_id for task_id in tasks.values() if task_id is not None}
-    states = dict(session.execute(select(Task.id, Task.state).where(among(Task.id, wanted))).all())
+    campaign_ids = {submission.campaign_id for submission in submissions.values()}
+    mine = (among(AnyTask.campaign_id, campaign_ids), among(AnyTask.id, wanted))
+    states = dict(session.execute(select(AnyTask.id, AnyTask.state).where(*mine)).all())
     found = {}
     for name, key in pairs:
         submission, job = submissions.get(name), jobs.get(key or 0)
@@ -45,7 +48,7 @@ def known(session: Session, pairs: Collection[tuple[str, int | None]]) -> Mappin
     return found
 
 
-def _task(submission: Submission | None, job: Job | None, key: int | None) -> int | None:
+def _task(submission: AnySubmission | None, job: AnyJob | None, key: int | None) -> int | None:
     if submission is None or key is None:
         return None
     if job is not None:
@@ -54,7 +57,7 @@ def _task(submission: Submission | None, job: Job | None, key: int | None) -> in
 
 
 def _stray(
-    submission: Submission | None, job: Job | None, task_id: int | None, states: Mapping[int, TaskState]
+    submission: AnySubmission | None, job: AnyJob | None, task_id: int | None, states: Mapping[int, TaskState]
 ) -> Stray:
     if submission is None:
         return Stray(Known())
@@ -65,7 +68,7 @@ def _stray(
     )
 
 
-def count_success(session: Session, task_id: int) -> bool:
+def count_success(session: Session, campaign_id: int, task_id: int) -> bool:
     """A run of the task succeeded that no live job stands for: whether it is done by that. Its other try is killed."""
     change = (
         update(Task)
@@ -74,7 +77,9 @@ def count_success(session: Session, task_id: int) -> bool:
         .returning(Task.id)
         .execution_options(synchronize_session=False)
     )
-    if session.scalar(change) is None:
+    if session.scalar(change) is None and (
+        not archive.bring_back(session, campaign_id, [task_id]) or session.scalar(change) is None
+    ):
         return False
     others = session.scalars(select(Job.id).where(Job.task_id == task_id, LIVING)).all()
     kills.mark_jobs(session, others, KillReason.SURPLUS)
@@ -103,9 +108,13 @@ def logins(session: Session, cluster_id: int, window: float | None) -> Sequence[
 
     Each with the campaign that it submitted for last: whose owner may speak for it.
     """
-    recent = select(Submission.login, Submission.campaign_id).where(Submission.cluster_id == cluster_id)
-    if window is not None:
-        recent = recent.where(Submission.sent_at > func.now() - timedelta(seconds=window))
+    recent: Select[str, int]
+    if window is None:
+        recent = select(AnySubmission.login, AnySubmission.campaign_id).where(AnySubmission.cluster_id == cluster_id)
+    else:
+        recent = select(Submission.login, Submission.campaign_id).where(
+            Submission.cluster_id == cluster_id, Submission.sent_at > func.now() - timedelta(seconds=window)
+        )
     live = (
         select(Submission.login, Submission.campaign_id)
         .join(Job, Job.submission_id == Submission.id)

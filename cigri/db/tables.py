@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy sees them. sql/schema.sql is their only source; a test compares the two."""
+"""The tables as SQLAlchemy sees them. sql/ is their only source; a test compares the two."""
 
 from __future__ import annotations
 
@@ -172,6 +172,8 @@ class Campaign(Table):
     round: Mapped[int] = _default()
     submission_time: Mapped[datetime] = _default()
     ended_at: Mapped[datetime | None]
+    archived_tasks: Mapped[int] = _default()
+    archived_at: Mapped[datetime | None]
 
 
 class CampaignCluster(Table):
@@ -425,3 +427,159 @@ class GridUsage(Table):
     used_resources: Mapped[int]
     used_by_cigri: Mapped[int]
     unavailable_resources: Mapped[int]
+
+
+# What `gridadmin maintenance` has put away, and the views that show it together with what is in the tables of before.
+
+
+class ArchivedTask(Table):
+    __tablename__ = "archived_tasks"
+    campaign_id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    state: Mapped[TaskState]
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    line: Mapped[str]
+
+
+class AnyTask(Table):
+    """A view: tasks, archived or not."""
+
+    __tablename__ = "all_tasks"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    campaign_id: Mapped[int]
+    state: Mapped[TaskState]
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    line: Mapped[str]
+
+
+class ArchivedJob(Table):
+    __tablename__ = "archived_jobs"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    task_id: Mapped[int] = mapped_column(BigInteger)
+    submission_id: Mapped[int | None] = mapped_column(BigInteger)
+    remote_id: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+    start_time: Mapped[datetime | None]
+    stop_time: Mapped[datetime | None]
+    ended_at: Mapped[datetime]
+    event_id: Mapped[int | None] = mapped_column(BigInteger)
+    campaign_id: Mapped[int]
+    cluster_id: Mapped[int]
+    state: Mapped[JobState]
+    array_index: Mapped[int | None]
+    walltime: Mapped[int | None]
+    exit_code: Mapped[int | None]
+    resources_used: Mapped[int | None]
+    chain: Mapped[list[int] | None]
+    outcome: Mapped[str | None]
+    kill_reason: Mapped[str | None]
+    node_name: Mapped[str | None]
+    stdout_path: Mapped[str | None]
+    stderr_path: Mapped[str | None]
+
+
+class AnyJob(Table):
+    """A view: jobs, archived or not."""
+
+    __tablename__ = "all_jobs"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    kind: Mapped[JobKind]
+    task_id: Mapped[int | None] = mapped_column(BigInteger)
+    campaign_id: Mapped[int]
+    cluster_id: Mapped[int]
+    submission_id: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[JobState]
+    remote_id: Mapped[int | None] = mapped_column(BigInteger)
+    chain: Mapped[list[int]]
+    array_index: Mapped[int | None]
+    created_at: Mapped[datetime]
+    start_time: Mapped[datetime | None]
+    stop_time: Mapped[datetime | None]
+    walltime: Mapped[int | None]
+    exit_code: Mapped[int | None]
+    outcome: Mapped[str | None]
+    node_name: Mapped[str | None]
+    resources_used: Mapped[int | None]
+    stdout_path: Mapped[str | None]
+    stderr_path: Mapped[str | None]
+    event_id: Mapped[int | None] = mapped_column(BigInteger)
+    kill_reason: Mapped[str | None]
+    ended_at: Mapped[datetime | None]
+
+
+class ArchivedSubmission(Table):
+    __tablename__ = "archived_submissions"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str]
+    campaign_id: Mapped[int]
+    cluster_id: Mapped[int]
+    login: Mapped[str]
+    state: Mapped[SubmissionState]
+    size: Mapped[int]
+    sent_at: Mapped[datetime]
+    settled_at: Mapped[datetime]
+    array_id: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str | None]
+    void_jobs: Mapped[list[int]]
+    void_tasks: Mapped[list[int]]
+
+
+class AnySubmission(Table):
+    """A view: submissions, archived or not."""
+
+    __tablename__ = "all_submissions"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    name: Mapped[str]
+    campaign_id: Mapped[int]
+    cluster_id: Mapped[int]
+    login: Mapped[str]
+    state: Mapped[SubmissionState]
+    size: Mapped[int]
+    sent_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]
+    array_id: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str | None]
+    void_jobs: Mapped[list[int]]
+    void_tasks: Mapped[list[int]]
+
+
+class ArchivedEvent(Table):
+    __tablename__ = "archived_events"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    class_: Mapped[Scope] = mapped_column("class")
+    code: Mapped[str]
+    campaign_id: Mapped[int | None]
+    cluster_id: Mapped[int | None]
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
+    last_job_id: Mapped[int | None] = mapped_column(BigInteger)
+    count: Mapped[int]
+    alike: Mapped[str]
+    parent: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str]
+    date_open: Mapped[datetime]
+    date_last: Mapped[datetime]
+    date_closed: Mapped[datetime]
+    grid_user: Mapped[str | None]
+
+
+class AnyEvent(Table):
+    """A view: events, archived or not."""
+
+    __tablename__ = "all_events"
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    class_: Mapped[Scope] = mapped_column("class")
+    code: Mapped[str]
+    state: Mapped[EventState]
+    campaign_id: Mapped[int | None]
+    cluster_id: Mapped[int | None]
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
+    last_job_id: Mapped[int | None] = mapped_column(BigInteger)
+    count: Mapped[int]
+    alike: Mapped[str]
+    parent: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str]
+    date_open: Mapped[datetime]
+    date_last: Mapped[datetime]
+    date_closed: Mapped[datetime | None]
+    probe_at: Mapped[datetime | None]
+    grid_user: Mapped[str | None]

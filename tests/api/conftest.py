@@ -103,7 +103,12 @@ def clusters(engine: Engine) -> dict[str, int]:
     names = ("tiger", "lion")
     rows = [{"name": name, "api_url": f"http://{name}", "api_auth_type": "none", "batch": "oar3"} for name in names]
     with transaction(engine) as session:
-        session.execute(text("TRUNCATE clusters, campaigns, tasks, events RESTART IDENTITY CASCADE"))
+        session.execute(
+            text(
+                "TRUNCATE clusters, campaigns, tasks, events, archived_tasks, archived_jobs, archived_submissions,"
+                " archived_events RESTART IDENTITY CASCADE"
+            )
+        )
         ids = session.scalars(insert(Cluster).returning(Cluster.id, sort_by_parameter_order=True), rows).all()
     return dict(zip(names, ids, strict=True))
 

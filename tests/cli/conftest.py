@@ -90,7 +90,10 @@ def grid(served: Grid, monkeypatch: pytest.MonkeyPatch) -> Iterator[Grid]:
     """The grid, empty but for two clusters; it is noon in Greenwich when it is noon here."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    served.sql("TRUNCATE clusters, campaigns, tasks, events, grid_usage RESTART IDENTITY CASCADE")
+    served.sql(
+        "TRUNCATE clusters, campaigns, tasks, events, grid_usage, archived_tasks, archived_jobs, archived_submissions,"
+        " archived_events RESTART IDENTITY CASCADE"
+    )
     served.sql(
         "INSERT INTO clusters (name, api_url, api_auth_type, batch, ssh_host) VALUES"
         " ('tiger', 'http://tiger', 'none', 'oar3', 'tiger.site'), ('lion', 'http://lion', 'none', 'oar3', NULL)"

@@ -156,6 +156,8 @@ CLEAN = """
     SET lock_timeout = '10s';
     DELETE FROM grid_usage; DELETE FROM idempotency_keys; DELETE FROM allowances; DELETE FROM jobs; DELETE FROM events;
     DELETE FROM submissions; DELETE FROM tasks; DELETE FROM campaigns; DELETE FROM clusters; DELETE FROM duties;
+    DELETE FROM archived_jobs; DELETE FROM archived_tasks; DELETE FROM archived_submissions;
+    DELETE FROM archived_events;
 """
 
 

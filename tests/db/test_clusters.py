@@ -113,7 +113,7 @@ def test_keys_are_kept_for_a_week(books, cluster):
         for word in ("old", "young"):
             campaigns.remember(session, "alice", campaigns.Key(word, "digest"), campaign)
         session.execute(text("UPDATE idempotency_keys SET created_at = now() - interval '8 days' WHERE key = 'old'"))
-        upkeep.forget_old(session)
+        assert upkeep.forget_keys(session, 100) == 1
         assert list(session.scalars(select(IdempotencyKey.key))) == ["young"]
 
 

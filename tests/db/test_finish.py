@@ -154,7 +154,7 @@ def test_walltimes_are_counted_per_task(books, cluster, campaign):
 def test_a_success_that_is_not_the_first_is_told_and_not_counted(books, cluster, campaign, there):
     """E11."""
     with books.transaction() as session:
-        assert strays.count_success(session, books.task_of(there[0]).id)
+        assert strays.count_success(session, campaign, books.task_of(there[0]).id)
     assert books.job(there[0]).kill_reason == kills.KillReason.SURPLUS.value
     books.finish(cluster, {there[0]: books.success})
     assert [(event.job_id, event.campaign_id) for event in books.events("DUPLICATE_RUN")] == [(there[0], campaign)]
@@ -164,7 +164,7 @@ def test_a_success_that_is_not_the_first_is_told_and_not_counted(books, cluster,
 def test_a_task_that_is_done_stays_done_whatever_its_other_try_does(books, cluster, campaign, there):
     with books.transaction() as session:
         for job_id in there[:3]:
-            strays.count_success(session, books.task_of(job_id).id)
+            strays.count_success(session, campaign, books.task_of(job_id).id)
     books.finish(cluster, dict(zip(there, (books.failed, books.preempted, books.cancelled), strict=False)))
     assert books.tasks(campaign) == {DONE: 3, ACTIVE: 1} and books.events("DUPLICATE_RUN") == []
 

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from cigri.core.states import JobState, SubmissionState, TaskState
 from cigri.core.sweeping import Known
 from cigri.db import events, strays, submissions
+from cigri.db.tables import Task
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def known(books, *pairs):
 
 def count(books, task_id):
     with books.transaction() as session:
-        return strays.count_success(session, task_id)
+        return strays.count_success(session, session.get_one(Task, task_id).campaign_id, task_id)
 
 
 def absent(books, cluster, campaign):

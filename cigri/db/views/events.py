@@ -1,4 +1,4 @@
-"""Events as they are shown."""
+"""Events as they are shown. What is open is never archived."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, aliased
 
 from cigri.core.events import Scope
 from cigri.core.states import EventState
-from cigri.db.tables import Cluster, Event
+from cigri.db.tables import AnyEvent, Cluster, Event
 from cigri.db.views.campaigns import open_events_of
 
 HIDDEN = ("REMOTE_WAITING_FRAG", "FRAG_RESUBMIT_BY_NIKITA")  # of no use to anybody but the grid
@@ -20,25 +20,30 @@ HIDDEN = ("REMOTE_WAITING_FRAG", "FRAG_RESUBMIT_BY_NIKITA")  # of no use to anyb
 class EventView:
     """An event, the name of its cluster, and the event that caused it (of a blacklist)."""
 
-    event: Event
+    event: Event | AnyEvent
     cluster_name: str | None
-    source: Event | None
+    source: AnyEvent | None
 
 
-def _events(*conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-    source = aliased(Event)
+Place = type[Event] | type[AnyEvent]
+
+
+def _events(of: Place, *conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
+    source = aliased(AnyEvent)
     return (
-        select(Event, Cluster.name, source)
-        .select_from(Event)
-        .outerjoin(Cluster, Cluster.id == Event.cluster_id)
-        .outerjoin(source, source.id == Event.parent)
+        select(of, Cluster.name, source)
+        .select_from(of)
+        .outerjoin(Cluster, Cluster.id == of.cluster_id)
+        .outerjoin(source, source.id == of.parent)
         .where(*conditions)
     )
 
 
-def _page(session: Session, limit: int, offset: int, *conditions: ColumnElement[bool]) -> tuple[list[EventView], int]:
-    found = session.execute(_events(*conditions).order_by(Event.id).limit(limit).offset(offset))
-    count = session.scalar(select(func.count()).select_from(Event).where(*conditions)) or 0
+def _page(
+    session: Session, of: Place, limit: int, offset: int, *conditions: ColumnElement[bool]
+) -> tuple[list[EventView], int]:
+    found = session.execute(_events(of, *conditions).order_by(of.id).limit(limit).offset(offset))
+    count = session.scalar(select(func.count()).select_from(of).where(*conditions)) or 0
     return [EventView(*row) for row in found], count
 
 
@@ -46,20 +51,20 @@ def of_campaign(
     session: Session, campaign_id: int, *, closed_too: bool, limit: int, offset: int, after: int = 0
 ) -> tuple[list[EventView], int]:
     """Open events that matter to a campaign, or all of its own, after the event `after`; how many in all."""
-    newer = Event.id > after
     if closed_too:
-        return _page(session, limit, offset, Event.campaign_id == campaign_id, Event.code.not_in(HIDDEN), newer)
-    return _page(session, limit, offset, open_events_of(campaign_id), newer)
+        of = AnyEvent
+        return _page(session, of, limit, offset, of.campaign_id == campaign_id, of.code.not_in(HIDDEN), of.id > after)
+    return _page(session, Event, limit, offset, open_events_of(campaign_id), Event.id > after)
 
 
 def of_grid(session: Session, *, limit: int, offset: int, after: int = 0) -> tuple[list[EventView], int]:
     """Open events that belong to no campaign, after the event `after`; how many in all."""
     unfit = Event.class_.not_in([Scope.JOB, Scope.CAMPAIGN])
     mine = (Event.state == EventState.OPEN, Event.campaign_id.is_(None), unfit, Event.id > after)
-    return _page(session, limit, offset, *mine)
+    return _page(session, Event, limit, offset, *mine)
 
 
 def event(session: Session, event_id: int) -> EventView | None:
     """One event."""
-    row = session.execute(_events(Event.id == event_id)).one_or_none()
+    row = session.execute(_events(AnyEvent, AnyEvent.id == event_id)).one_or_none()
     return None if row is None else EventView(*row)

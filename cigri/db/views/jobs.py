@@ -1,4 +1,4 @@
-"""Jobs: the tries of tasks."""
+"""Jobs: the tries of tasks, archived or not."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from cigri.core.states import FINAL
-from cigri.db.tables import Campaign, Cluster, Job, Submission, Task
+from cigri.db.tables import AnyJob, AnySubmission, AnyTask, Campaign, Cluster
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
     """A job with what belongs to it."""
 
-    job: Job
+    job: AnyJob
     line: str | None  # None for a prologue or an epilogue
     user: str
     cluster_name: str
@@ -30,19 +30,19 @@ class JobView:
 def _jobs() -> Select[*tuple[Any, ...]]:
     return (
         select(
-            Job,
-            Task.line,
+            AnyJob,
+            AnyTask.line,
             Campaign.grid_user,
             Cluster.name,
-            Submission.login,
-            Submission.array_id,
-            Submission.name,
+            AnySubmission.login,
+            AnySubmission.array_id,
+            AnySubmission.name,
             Campaign.jdl[("clusters", Cluster.name, "type")].astext,
         )
-        .join(Campaign, Campaign.id == Job.campaign_id)
-        .join(Cluster, Cluster.id == Job.cluster_id)
-        .outerjoin(Task, Task.id == Job.task_id)
-        .outerjoin(Submission, Submission.id == Job.submission_id)
+        .join(Campaign, Campaign.id == AnyJob.campaign_id)
+        .join(Cluster, Cluster.id == AnyJob.cluster_id)
+        .outerjoin(AnyTask, (AnyTask.campaign_id == AnyJob.campaign_id) & (AnyTask.id == AnyJob.task_id))
+        .outerjoin(AnySubmission, AnySubmission.id == AnyJob.submission_id)
     )
 
 
@@ -58,13 +58,13 @@ class OutputFile:
 
 def job(session: Session, job_id: int) -> JobView | None:
     """One job."""
-    row = session.execute(_jobs().where(Job.id == job_id)).one_or_none()
+    row = session.execute(_jobs().where(AnyJob.id == job_id)).one_or_none()
     return None if row is None else JobView(*row)
 
 
 def of_task(session: Session, task_id: int) -> list[JobView]:
     """The tries of a task, oldest first."""
-    query = _jobs().where(Job.task_id == task_id).order_by(Job.id)
+    query = _jobs().where(AnyJob.task_id == task_id).order_by(AnyJob.id)
     return [JobView(*row) for row in session.execute(query)]
 
 
@@ -72,30 +72,32 @@ def last_of_page(session: Session, campaign_id: int, *, after: int, limit: int) 
     """The last of the `limit` ended jobs of a campaign that follow the job `after`, and whether more follow it."""
     if limit == 0:
         return after, False
-    ended = select(Job.id).where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after)
-    found = session.scalars(ended.order_by(Job.id).offset(limit - 1).limit(2)).all()
+    ended = select(AnyJob.id).where(AnyJob.campaign_id == campaign_id, AnyJob.state.in_(FINAL), AnyJob.id > after)
+    found = session.scalars(ended.order_by(AnyJob.id).offset(limit - 1).limit(2)).all()
     if found:
         return found[0], len(found) > 1
-    newest = session.scalar(select(func.max(Job.id)).where(Job.campaign_id == campaign_id))
+    newest = session.scalar(select(func.max(AnyJob.id)).where(AnyJob.campaign_id == campaign_id))
     return max(newest or 0, after), False
 
 
 def finished(session: Session, campaign_id: int, *, after: int, last: int, limit: int) -> list[JobView]:
     """Some ended jobs of a campaign that follow the job `after`, up to the job `last`."""
-    query = _jobs().where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after, Job.id <= last)
-    return [JobView(*row) for row in session.execute(query.order_by(Job.id).limit(limit))]
+    query = _jobs().where(
+        AnyJob.campaign_id == campaign_id, AnyJob.state.in_(FINAL), AnyJob.id > after, AnyJob.id <= last
+    )
+    return [JobView(*row) for row in session.execute(query.order_by(AnyJob.id).limit(limit))]
 
 
 def files(
     session: Session, campaign_id: int, *, after: int, last: int, limit: int
 ) -> tuple[list[OutputFile], int | None]:
     """The output files of some ended jobs that follow the job `after`, up to the job `last`; and where to go on."""
-    known = or_(Job.stdout_path.is_not(None), Job.stderr_path.is_not(None))
+    known = or_(AnyJob.stdout_path.is_not(None), AnyJob.stderr_path.is_not(None))
     query = (
-        select(Job.id, Job.cluster_id, Cluster.name, Job.remote_id, Job.stdout_path, Job.stderr_path)
-        .join(Cluster, Cluster.id == Job.cluster_id)
-        .where(Job.campaign_id == campaign_id, Job.state.in_(FINAL), Job.id > after, Job.id <= last, known)
-        .order_by(Job.id)
+        select(AnyJob.id, AnyJob.cluster_id, Cluster.name, AnyJob.remote_id, AnyJob.stdout_path, AnyJob.stderr_path)
+        .join(Cluster, Cluster.id == AnyJob.cluster_id)
+        .where(AnyJob.campaign_id == campaign_id, AnyJob.state.in_(FINAL), AnyJob.id > after, AnyJob.id <= last, known)
+        .order_by(AnyJob.id)
         .limit(limit)
     )
     rows = session.execute(query).all()

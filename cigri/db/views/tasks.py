@@ -1,4 +1,4 @@
-"""The tasks of a campaign, page by page, each with its newest try."""
+"""The tasks of a campaign, archived or not, page by page, each with its newest try."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Select, Text, case, cast, func, literal, select, tuple_
 from sqlalchemy.orm import Session
 
 from cigri.core.states import TaskState
-from cigri.db.tables import Campaign, Cluster, Job, Task
+from cigri.db.tables import AnyJob, AnyTask, Campaign, Cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +31,20 @@ class TaskView:
 
 def _tasks() -> Select[*tuple[Any, ...]]:
     newest = (
-        select(Job.id, Job.state, Job.remote_id, Job.cluster_id)
-        .where(Job.task_id == Task.id, Task.state.not_in([TaskState.PENDING]))
-        .order_by(Job.id.desc())
+        select(AnyJob.id, AnyJob.state, AnyJob.remote_id, AnyJob.cluster_id)
+        .where(AnyJob.task_id == AnyTask.id, AnyTask.state.not_in([TaskState.PENDING]))
+        .order_by(AnyJob.id.desc())
         .limit(1)
-        .correlate(Task)
+        .correlate(AnyTask)
         .lateral("newest")
     )
     state = case(
-        (Task.state.in_([TaskState.PENDING, TaskState.CANCELLED]), cast(Task.state, Text)),
-        else_=func.coalesce(cast(newest.c.state, Text), cast(Task.state, Text)),
+        (AnyTask.state.in_([TaskState.PENDING, TaskState.CANCELLED]), cast(AnyTask.state, Text)),
+        else_=func.coalesce(cast(newest.c.state, Text), cast(AnyTask.state, Text)),
     )
     return (
-        select(Task.id, Task.line, state, Cluster.name, newest.c.id, newest.c.remote_id)
-        .select_from(Task)
+        select(AnyTask.id, AnyTask.line, state, Cluster.name, newest.c.id, newest.c.remote_id)
+        .select_from(AnyTask)
         .outerjoin(newest, literal(True))
         .outerjoin(Cluster, Cluster.id == newest.c.cluster_id)
     )
@@ -69,29 +69,29 @@ def _in_order(query: Select[*tuple[Any, ...]], campaign_id: int, after: int = 0)
     Written so that only the index on (campaign_id, id) has this order: to the planner the primary key would look as
     good for a big campaign, and lead it through all tasks of other campaigns that lie before.
     """
-    place = tuple_(Task.campaign_id, Task.id)
-    mine = query.where(place > (campaign_id, after), Task.campaign_id <= campaign_id)
-    return mine.order_by(Task.campaign_id, Task.id)
+    place = tuple_(AnyTask.campaign_id, AnyTask.id)
+    mine = query.where(place > (campaign_id, after), AnyTask.campaign_id <= campaign_id)
+    return mine.order_by(AnyTask.campaign_id, AnyTask.id)
 
 
 def _first_id(session: Session, campaign_id: int, total: int) -> int | None:
     """The id of the campaign's first task if its ids have no gaps (they were made by one COPY, alone)."""
-    first = session.scalar(_in_order(select(Task.id), campaign_id).limit(1))
-    newest = select(Task.id).where(Task.campaign_id.between(campaign_id, campaign_id))
-    last = session.scalar(newest.order_by(Task.campaign_id.desc(), Task.id.desc()).limit(1))
+    first = session.scalar(_in_order(select(AnyTask.id), campaign_id).limit(1))
+    newest = select(AnyTask.id).where(AnyTask.campaign_id.between(campaign_id, campaign_id))
+    last = session.scalar(newest.order_by(AnyTask.campaign_id.desc(), AnyTask.id.desc()).limit(1))
     return int(first) if first is not None and last is not None and last - first + 1 == total else None
 
 
 def task(session: Session, campaign_id: int, task_id: int) -> TaskView | None:
     """One task of a campaign."""
-    query = _tasks().where(Task.campaign_id == campaign_id, Task.id == task_id)
+    query = _tasks().where(AnyTask.campaign_id == campaign_id, AnyTask.id == task_id)
     row = session.execute(query).one_or_none()
     return None if row is None else TaskView(*row)
 
 
 def lines(session: Session, campaign_id: int, *, after: int, limit: int) -> list[tuple[int, str]]:
     """Ids and parameters of the tasks that follow the task `after`."""
-    query = _in_order(select(Task.id, Task.line), campaign_id, after)
+    query = _in_order(select(AnyTask.id, AnyTask.line), campaign_id, after)
     return [(row.id, row.line) for row in session.execute(query.limit(limit))]
 
 
