@@ -49,7 +49,12 @@ def listing(body: Any, read: Callable[[Any], T]) -> tuple[int, list[T]]:
     """The total and the items of one page of a list, each item as `read` reads it."""
     if not isinstance(body, dict) or not isinstance(body.get("items"), list):
         raise Malformed("the reply is no list of items")
-    return _whole(body, "total", low=0), [read(item) for item in body["items"]]
+    total, items = _whole(body, "total", low=0), body["items"]
+    items.reverse()
+    found = []
+    while items:  # each is forgotten once it is read: of tens of thousands there are never both
+        found.append(read(items.pop()))
+    return total, found
 
 
 def clock(body: Any) -> float:

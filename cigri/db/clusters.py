@@ -148,6 +148,16 @@ def wanted(session: Session, cluster_id: int) -> bool:
     return session.scalar(query) is not None
 
 
+def has_work(session: Session, cluster_id: int) -> bool:
+    """Whether its runner has anything to look up, to follow or to send."""
+    live = select(Job.id).where(Job.cluster_id == cluster_id, LIVING).exists()
+    unsettled = select(Submission.id).where(
+        Submission.cluster_id == cluster_id, Submission.state == SubmissionState.SENDING
+    )
+    allowed = select(Allowance.tasks).where(Allowance.cluster_id == cluster_id, Allowance.tasks > 0)
+    return bool(session.scalar(select(or_(live, unsettled.exists(), allowed.exists()))))
+
+
 def running_jobs(cluster_id: int) -> ScalarSelect[int]:
     """How many jobs of the grid run on the cluster: an SQL expression."""
     query = select(func.count()).where(Job.cluster_id == cluster_id, LIVING, Job.state == JobState.RUNNING)

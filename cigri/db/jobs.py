@@ -22,6 +22,7 @@ from cigri.db.tables import LIVING, Campaign, CampaignCluster, Cluster, Job, Sub
 from cigri.errors import CigriError
 
 _NO_SYNC = {"synchronize_session": False}
+PAGE = 2000
 Ended = Row[int, int | None, int, JobKind, float, int, float]
 
 
@@ -38,7 +39,7 @@ class Followed:
     campaign_id: int
     state: JobState
     remote_id: int
-    chain: Sequence[int]
+    chain: tuple[int, ...]
     name: str
     login: str
     kill_reason: str | None
@@ -85,8 +86,15 @@ def followed(session: Session, cluster_id: int) -> list[Followed]:
         .where(Job.cluster_id == cluster_id, LIVING, Job.state.in_(FOLLOWED))
         .order_by(Job.id)
     )  # fmt: skip
-    found: Sequence[Any] = session.execute(query).all()
-    return [Followed(*row) for row in found]  # the columns are the fields, in order
+    same: dict[str, str] = {}  # tens of thousands of jobs have few names
+
+    def read(row: Any) -> Followed:
+        """The columns are the fields, in order."""
+        key, task, campaign, state, remote, chain, name, login, *more = row
+        name, login = same.setdefault(name, name), same.setdefault(login, login)
+        return Followed(key, task, campaign, state, remote, tuple(chain), name, login, *more)
+
+    return [read(row) for row in session.execute(query.execution_options(yield_per=PAGE))]
 
 
 def move(session: Session, job_ids: Sequence[int], source: JobState, target: JobState, **fields: object) -> set[int]:
