@@ -11,6 +11,7 @@ from cigri.core import control
 from cigri.core.control import LONGEST_WAIT
 
 RATE_TIME = 20.0  # seconds over which the rate of ends and the period of the looks are smoothed
+DOUBT = 5.0  # seconds without an end that a stretch of work is thought to begin with
 
 
 @dataclass(slots=True)
@@ -22,6 +23,7 @@ class Pace:
     period: float = 0.0
     start_delay: float = 0.0
     _busy: bool = False  # there were jobs to follow at the look before
+    _age: float = 0.0  # seconds for which there have been some
     _last_start: float = math.inf  # until a first look has been seen whole, nobody knows who waited for whom
     _freed: list[float] = field(default_factory=list)  # when slots became free that nobody has taken since
 
@@ -39,8 +41,12 @@ class Pace:
         ends: of those that ended since. starts: (sent, started) of those that started since. waiting: when those were
         sent that still wait. busy: whether there were jobs to look at.
         """
-        weight = 1 - math.exp(-max(elapsed, 0.001) / RATE_TIME)
-        self.rate += weight * (len(ends) / max(elapsed, 0.001) - self.rate)
+        elapsed = max(elapsed, 0.001)
+        weight = 1 - math.exp(-elapsed / RATE_TIME)
+        self._age = self._age + elapsed if self._busy else 0.0
+        # At first the rate is the mean since the work began: what is smoothed would take 20 s to come up from 0.
+        known = max(weight, elapsed / (self._age + DOUBT)) if self._age else weight
+        self.rate += known * (len(ends) / elapsed - self.rate)
         if busy and self._busy:  # how long it has rested says nothing about how often it looks
             self.period += weight * (elapsed - self.period)
         self._busy = busy

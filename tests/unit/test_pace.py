@@ -22,6 +22,19 @@ def test_the_rate_of_ends_and_the_period_of_looks_are_smoothed():
     assert pace.rate == pytest.approx(2.0, abs=0.01) and pace.period == pytest.approx(4.0, abs=0.01)
 
 
+def test_the_rate_is_known_soon_after_work_begins_and_begins_anew_after_a_rest():
+    pace = Pace(0.0, 2.0, 1.0)
+    for _ in range(2):
+        pace.look(60.0, [], [], [], busy=True)
+        assert pace.rate < 0.2
+        settle(pace, 5, ends=(1.0,) * 6, shift=2.0)
+        assert 1.9 < pace.rate < 3.0, "10 s later: three a second"
+        settle(pace, 40, ends=(1.0,) * 6, shift=2.0)
+        assert pace.rate == pytest.approx(3.0, abs=0.1)
+        settle(pace, 60)
+        pace.look(2.0, [], [], [], busy=False)
+
+
 def test_a_rest_is_not_taken_for_a_slow_look():
     pace = Pace(0.0, 2.0, 1.0)
     pace.look(60.0, [], [], [], busy=True)
