@@ -154,11 +154,17 @@ def trace(seed: int) -> list[Figure]:
             found[kind.name] = oar.sums
         ours, theirs = (found[kind.name] for kind in BOTH)
         figures += [
-            Figure(f"owners come and go, tasks of {length:g} s: harvested", ours.done / ours.left, "of left",
-                   original=theirs.done / theirs.left),
-            Figure(f"  {length:g} s: preempted", ours.wasted / ours.left, "of left", original=theirs.wasted / theirs.left),
+            Figure(
+                f"owners come and go, tasks of {length:g} s: harvested",
+                ours.done / ours.left,
+                "of left",
+                original=theirs.done / theirs.left,
+            ),
+            Figure(
+                f"  {length:g} s: preempted", ours.wasted / ours.left, "of left", original=theirs.wasted / theirs.left
+            ),
             Figure(f"  {length:g} s: mean queue", ours.queue / ours.time, "jobs", original=theirs.queue / theirs.time),
-        ]  # fmt: skip
+        ]
     hours = {name: [(x / 3600, y) for x, y in line] for name, line in lines.items()}
     plot("control_trace", [("Cores of 256: left by owners, and used", "h", hours, float(cores))])
     return figures
@@ -231,11 +237,15 @@ def served(seed: int) -> list[Figure]:
         over = [max(load for _, load in seen[kind.name]) - 1 for kind in BOTH]
         work = [sums[kind.name].busy / (300 * sums[kind.name].time) for kind in BOTH]
         figures += [
-            Figure(f"file server, tasks of {length:g} s: farthest from its reference after 40 min", off[0],
-                   most=0.2, original=off[1]),
+            Figure(
+                f"file server, tasks of {length:g} s: farthest from its reference after 40 min",
+                off[0],
+                most=0.2,
+                original=off[1],
+            ),
             Figure(f"  {length:g} s: overshoot", over[0], most=0.1, original=over[1]),
             Figure(f"  {length:g} s: work done, of what it can serve", work[0], original=work[1]),
-        ]  # fmt: skip
+        ]
         if length == 600.0:
             lines = {name: [(at / 60, load) for at, load in line] for name, line in seen.items()}
     plot("control_server", [("Load of a file server, its reference is 1; tasks of 10 min", "min", lines, 2.0)])
