@@ -230,11 +230,11 @@ def test_no_server_holds_us_longer_than_the_time_out(serve, handler):
 
 def test_a_server_that_does_not_read_the_request_is_given_up():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        http = transport(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.4)
+        http = transport(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=2)
         began = time.monotonic()
         with pytest.raises(NoAnswer):
             http.write("POST", "/jobs", login="alice", payload="x" * 20_000_000)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("kind", ["length", "chunks"])
