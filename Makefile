@@ -10,6 +10,7 @@ FIRST ?= 1
 SEED ?=
 TASKS ?= 100000
 WHAT ?=
+PART ?= 1
 
 # Where `make install` puts things. DESTDIR is for packages: nothing outside of it is touched.
 PREFIX ?= /usr/local
@@ -22,7 +23,7 @@ CONFIGURATION := $(DESTDIR)$(SYSCONFDIR)/cigri
 PROGRAMS = $(shell sed -n "s|^    \([a-z-]*\) = cigri\..*:.*|\1|p" setup.cfg | grep -v cigri-local)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-oar2 lint format chaos killpoints soak bench clean install uninstall
+.PHONY: help venv demo test test-oar2 lint format chaos killpoints soak bench bench-large clean install uninstall
 
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -60,6 +61,9 @@ soak: $(VENV)/installed-dev ## TASKS=100000 tasks over four clusters that misbeh
 
 bench: $(VENV)/installed-dev ## measure everything that has a target: build/bench/figures.json; WHAT=name for one of them
 	@$(BIN)/python tests/bench $(WHAT)
+
+bench-large: $(VENV)/installed-dev ## sixty million jobs before and after maintenance: hours, 40 GB below TMPDIR; PART=0.1 of it
+	@$(BIN)/python tests/bench/bench_large.py $(PART)
 
 install: ## install under PREFIX, configuration under SYSCONFDIR (never overwritten); as root
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

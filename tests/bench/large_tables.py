@@ -253,7 +253,7 @@ class Filler:
 
 @contextmanager
 def without_indexes(connection: psycopg.Connection, *tables: str) -> Iterator[None]:
-    """For the block these tables have no indexes but their primary keys."""
+    """For the block these tables have no indexes but their primary keys, and are not vacuumed."""
     found = connection.execute(
         "SELECT c.relname, pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid"
         " WHERE i.indrelid = ANY(%s::regclass[]) AND NOT i.indisprimary"
@@ -261,8 +261,12 @@ def without_indexes(connection: psycopg.Connection, *tables: str) -> Iterator[No
         (list(tables),),
     ).fetchall()
     for name, _ in found:
-        connection.execute(f"DROP INDEX {name}")
+        connection.execute(f"DROP INDEX {name}".encode())
+    for table in tables:
+        connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())
     yield
+    for table in tables:
+        connection.execute(f"ALTER TABLE {table} RESET (autovacuum_enabled)".encode())
     for _, definition in found:
         connection.execute(definition.encode())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from cigri.core.events import Scope
@@ -42,7 +42,9 @@ def _events(of: Place, *conditions: ColumnElement[bool]) -> Select[*tuple[Any, .
 def _page(
     session: Session, of: Place, limit: int, offset: int, *conditions: ColumnElement[bool]
 ) -> tuple[list[EventView], int]:
-    found = session.execute(_events(of, *conditions).order_by(of.id).limit(limit).offset(offset))
+    # Of one campaign by that first, which is the same for all: only the index on (campaign_id, id) has this order.
+    order = (of.id,) if of is Event else (of.campaign_id, of.id)
+    found = session.execute(_events(of, *conditions).order_by(*order).limit(limit).offset(offset))
     count = session.scalar(select(func.count()).select_from(of).where(*conditions)) or 0
     return [EventView(*row) for row in found], count
 
@@ -53,7 +55,8 @@ def of_campaign(
     """Open events that matter to a campaign, or all of its own, after the event `after`; how many in all."""
     if closed_too:
         of = AnyEvent
-        return _page(session, of, limit, offset, of.campaign_id == campaign_id, of.code.not_in(HIDDEN), of.id > after)
+        mine = (tuple_(of.campaign_id, of.id) > (campaign_id, after), of.campaign_id <= campaign_id)
+        return _page(session, of, limit, offset, *mine, of.code.not_in(HIDDEN))
     return _page(session, Event, limit, offset, open_events_of(campaign_id), Event.id > after)
 
 

@@ -23,7 +23,8 @@ _THROUGHPUT = text("""
         SELECT id, coalesce(ended_at, now()) AS last FROM campaigns WHERE id = :campaign
     ), span AS (
         SELECT id, last, date_trunc('minute', last - make_interval(secs => :window)) AS edge,
-               coalesce((SELECT created_at FROM all_jobs WHERE campaign_id = :campaign ORDER BY id LIMIT 1),
+               coalesce((SELECT created_at FROM all_jobs WHERE (campaign_id, id) > (:campaign, 0)
+                             AND campaign_id <= :campaign ORDER BY campaign_id, id LIMIT 1),
                         (SELECT min(minute) FROM campaign_minutes WHERE campaign_id = :campaign)) AS begun
         FROM moment
     )
