@@ -131,7 +131,7 @@ def test_a_job_is_set_aside_by_an_administrator(api, clusters, do):
     assert answer.status == 201 and answer.headers["location"] == f"/jobs/{job}"
     assert do("SELECT kill_reason FROM jobs") == ["manual"] and do("SELECT state::text FROM tasks") == ["pending"]
     assert "being ended already" in api.ask("POST", "/events", asked, user="root").json()["message"]
-    do("UPDATE jobs SET state = 'terminated', ended_at = now()")
+    do("UPDATE jobs SET state = 'terminated', outcome = 'success', ended_at = now()")
     assert "has succeeded" in api.ask("POST", "/events", asked, user="root").json()["message"]
 
 
