@@ -24,7 +24,7 @@ class Load:
     live: all that have not ended; waiting: those that its queue shows, or that were just sent there. free: jobs that
     its free resources had room for when they were last counted; running_then: jobs of ours that ran at that
     moment. rate: jobs of ours that end there per second. delay: seconds from the end of a job until another one that
-    is ordered then can start.
+    is ordered then can start. queued: those of the waiting that were seen in its queue.
     """
 
     live: int
@@ -34,6 +34,7 @@ class Load:
     rate: float
     waiting: int = 0
     delay: float = 10.0
+    queued: int = 0
 
 
 @dataclass(frozen=True, slots=True)

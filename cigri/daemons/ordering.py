@@ -61,7 +61,7 @@ class Ordering:
         for cluster_id, load in loads.items():
             mine = tap.used(self._taps[cluster_id], since.get(cluster_id, 0))
             if now - mine.looked_at >= self._settings.runner_min_cycle_duration:
-                mine = tap.look(mine, self._rule, waiting=load.waiting, now=now)
+                mine = tap.look(mine, self._rule, waiting=load.queued, now=now)
             self._taps[cluster_id] = mine
             found[cluster_id] = control.within(mine.left, load, allowed[cluster_id], lately.get(cluster_id, 0))
         return found

@@ -46,6 +46,7 @@ class Flying:
     live: int
     running: int
     waiting: int  # in the cluster's queue, or just sent
+    queued: int  # in the cluster's queue, as it was seen there
     spent: float  # core-seconds, by those that run
     resources: int  # of those that run ...
     counted: int  # ... as far as they are known
@@ -72,6 +73,7 @@ def flying(session: Session) -> dict[int, list[Flying]]:
             func.count().label("live"),
             func.count().filter(running).label("running"),
             func.count().filter(_waiting()).label("waiting"),
+            func.count().filter(Job.state == JobState.REMOTE_WAITING).label("queued"),
             func.coalesce(func.sum(_ran()).filter(running), 0.0, type_=Float()).label("spent"),
             func.coalesce(func.sum(Job.resources_used).filter(running), 0).label("resources"),
             func.count(Job.resources_used).filter(running).label("counted"),
@@ -87,8 +89,8 @@ def flying(session: Session) -> dict[int, list[Flying]]:
         place = known.get((row.cluster_id, row.campaign_id), _UNKNOWN)
         one = ledger.guess(place.ended, place.used, place.longest)
         each = Flying(
-            row.campaign_id, place.grid_user, row.live, row.running, row.waiting, row.spent, row.resources, row.counted,
-            row.live if place.urgent else row.ahead, max(row.live * one, row.spent),
+            row.campaign_id, place.grid_user, row.live, row.running, row.waiting, row.queued, row.spent, row.resources,
+            row.counted, row.live if place.urgent else row.ahead, max(row.live * one, row.spent),
         )  # fmt: skip
         found[row.cluster_id].append(each)
     return found
@@ -157,9 +159,9 @@ def loads(session: Session, stress_limit: float, flying: InFlight) -> dict[int, 
         if age is not None and age < STALE:
             free = int(min(known.resources_free, known.resources_besteffort) / size)
         live, running = sum(each.live for each in there), sum(each.running for each in there)
-        waiting = sum(each.waiting for each in there)
+        waiting, queued = sum(each.waiting for each in there), sum(each.queued for each in there)
         takes = delay(known.follow_period, known.submission_time, known.start_delay)
-        found[cluster_id] = Load(live, running, free, known.jobs_running, known.completion_rate, waiting, takes)
+        found[cluster_id] = Load(live, running, free, known.jobs_running, known.completion_rate, waiting, takes, queued)
     return found
 
 

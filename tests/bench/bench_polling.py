@@ -10,32 +10,32 @@ from measured_grid import MeasuredGrid, QuickOar, Usage, grid, seconds_of
 SLOTS = 64
 SECONDS = 1.0
 ROUND = 1.0  # seconds between two scheduling rounds of the cluster
-WARM, MEASURED = 30.0, 60.0
+WARM, RAMP, MEASURED = 30.0, 180.0, 60.0  # the original takes minutes to its largest rate
 IDLE, PERIOD = 30.0, 0.5
 # As the original was configured by default.
 ORIGINAL = {
     "SUBMISSION_CONTROL": "tap",
     "RUNNER_MIN_CYCLE_DURATION": "15",
-    "RUNNER_DEFAULT_INITIAL_NUMBER_OF_JOBS": "5",
+    "RUNNER_DEFAULT_INITIAL_NUMBER_OF_JOBS": "3",
     "RUNNER_TAP_INCREASE_FACTOR": "1.5",
     "RUNNER_TAP_INCREASE_MAX": "100",
     "RUNNER_TAP_GRACE_PERIOD": "60",
 }
 
 
-def watch(measured: MeasuredGrid) -> tuple[int, Usage]:
+def watch(measured: MeasuredGrid, warm: float) -> tuple[int, Usage]:
     """Tasks that were done, and what they cost, while the slots are kept busy."""
     campaign = measured.submit(200 * SLOTS)
-    time.sleep(WARM)
+    time.sleep(warm)
     done, before = measured.done(campaign), measured.usage()
     time.sleep(MEASURED)
     return measured.done(campaign) - done, measured.usage().since(before)
 
 
-def busy(**settings: str) -> tuple[float, float]:
+def busy(warm: float, **settings: str) -> tuple[float, float]:
     """The part of the slots that was used, and requests per task."""
     with grid({"c0": QuickOar(SLOTS, SECONDS, ROUND)}, RUNNER_MAX_WAITING="1000", **settings) as measured:
-        done, usage = watch(measured)
+        done, usage = watch(measured, warm)
     used = done * SECONDS / (SLOTS * usage.at)
     say(f"{settings}: {done} tasks in {usage.at:.0f} s, {used:.2f} of the slots, {usage.requests} requests")
     return used, usage.requests / max(1, done)
@@ -56,8 +56,8 @@ def idle() -> tuple[float, int]:
 
 
 def main() -> None:
-    used, requests = busy()
-    original = busy(**ORIGINAL)
+    used, requests = busy(WARM)
+    original = busy(RAMP, **ORIGINAL)
     milliseconds, more = idle()
     report(
         "Tasks of 1 s on 64 slots, and nothing to do",

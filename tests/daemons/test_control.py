@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 from sqlalchemy import select, update
 
-from cigri.core.states import FINAL
+from cigri.core.states import FINAL, JobState
 from cigri.db.engine import transaction
 from cigri.db.tables import Cluster, ClusterStatus, Job
 
@@ -49,14 +50,24 @@ def test_no_more_than_allowed_are_sent_in_a_minute(grid) -> None:
     grid.finish(campaign)
 
 
-def test_the_tap_lets_few_through_first_and_closes_while_one_waits(grid) -> None:
+def test_the_tap_lets_more_through_each_time_and_closes_while_one_waits(grid) -> None:
     grid.settings = dataclasses.replace(grid.settings, submission_control="tap", runner_min_cycle_duration=0.0)
-    grid.campaign(list("abcdefghij"), "while [ ! -e go ]; do sleep 0.1; done; true")
-    grid.metascheduler.cycle()
-    grid.runner.cycle()
-    assert len(grid.rows(Job)) == 3
-    grid.metascheduler.cycle()  # they wait, or have just been sent
-    grid.runner.cycle()
-    assert len(grid.rows(Job)) == 3
+    grid.campaign([str(number) for number in range(20)], "while [ ! -e go ]; do sleep 0.1; done; true")
+
+    def seen(running: int) -> bool:
+        """Whether the runner has seen so many jobs run."""
+        grid.runner.cycle()
+        return sum(job.state is JobState.RUNNING for job in grid.rows(Job)) == running
+
+    for sent in (3, 7, 13):
+        grid.metascheduler.cycle()
+        until = time.monotonic() + 60
+        while not seen(min(sent, 8)):
+            assert time.monotonic() < until
+        assert len(grid.rows(Job)) == sent
+    for _ in range(3):  # five wait
+        grid.metascheduler.cycle()
+        grid.runner.cycle()
+    assert len(grid.rows(Job)) == 13
     (grid.home / "go").touch()
-    grid.until(lambda: len(grid.rows(Job)) == 10)
+    grid.until(lambda: len(grid.rows(Job)) == 20)
