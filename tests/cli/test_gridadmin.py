@@ -357,6 +357,15 @@ def test_trying_a_cluster_with_a_job(run, alpha, tmp_path):
     assert lines[-1] == "cluster alpha: all is well"
 
 
+def test_trying_a_cluster_reads_its_load_sensor(run, alpha):
+    run("cluster", "set", alpha, "load_sensor=/bin/echo load 3.5", "load_reference=4")
+    assert "load sensor: 3.5 of 4\n" in run("cluster", "test", alpha).stdout
+    run("cluster", "set", alpha, "load_sensor=/bin/false")
+    assert (
+        "the load sensor (/bin/false) gives no load: exit status 1\n" in run("cluster", "test", alpha, status=1).stderr
+    )
+
+
 def test_a_job_that_fails_is_told(run, alpha):
     done = run("cluster", "test", alpha, "--user", "alice", "--submit", "--directory", "/no/where", status=1)
     assert "failed: Error" in done.stderr
