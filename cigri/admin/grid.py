@@ -62,7 +62,7 @@ class Grid:
 
         with database_errors(self.settings):
             require_current(self.conninfo)
-            engine = create_engine(self.settings.database_url(), application="gridadmin")
+            engine = create_engine(self.settings.database_url(), application="gridadmin", any_size=True)
             try:
                 yield engine
             finally:

@@ -52,7 +52,7 @@ def serve(settings: Settings) -> None:
     with ExitStack() as stack:
         stack.callback(log.info, "stopped")
         sockets = [stack.enter_context(one) for one in _places(settings)]
-        engine = create_engine(settings.database_url(), application="cigri-api", pool_size=CONNECTIONS)
+        engine = create_engine(settings.database_url(), application="cigri-api", pool_size=CONNECTIONS, any_size=True)
         stack.callback(engine.dispose)
         server = uvicorn.Server(server_config(create_app(settings, engine)))
         asyncio.run(server.serve(sockets=sockets))

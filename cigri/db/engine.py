@@ -31,15 +31,21 @@ CONNECT_ARGS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 9000,
 }
+# A plan for any values knows neither which rows a partial index has nor how large a campaign is.
+ANY_SIZE = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
 
 
-def create_engine(url: str, *, application: str = "cigri", pool_size: int = 2, idle_limit: float = 0) -> Engine:
+def create_engine(
+    url: str, *, application: str = "cigri", pool_size: int = 2, idle_limit: float = 0, any_size: bool = False
+) -> Engine:
     """An engine for one process. `application` is what pg_stat_activity shows.
 
     pool_size 0: every transaction opens a connection of its own. idle_limit: the server undoes a transaction that
     nobody has gone on with for so many seconds, 0 for never; what it has locked would wait for a host that is gone.
+    any_size: for questions about campaigns of any size: each is planned for what it asks, not once for all.
     """
     server = SERVER | ({"idle_in_transaction_session_timeout": f"{idle_limit * 1000:.0f}"} if idle_limit else {})
+    server |= ANY_SIZE if any_size else {}
     options = " ".join(f"-c {name}={value}" for name, value in server.items())
     arguments = {**CONNECT_ARGS, "application_name": application, "options": options}
     if pool_size == 0:
