@@ -238,9 +238,11 @@ def settle(session: Session, submission_id: int, found: Sequence[Adopted], array
             remote_id=(BigInteger(), [each.remote_id for each in found]),
             array_index=(Integer(), [each.array_index for each in found]),
         )
+        # By their ids, never by the index of submissions: each job would be compared with each.
+        ours = Job.submission_id.is_not_distinct_from(submission_id)
         session.execute(
             update(Job)
-            .where(Job.id == job.c.id, Job.submission_id == submission_id, Job.state == JobState.LAUNCHING)
+            .where(Job.id == job.c.id, ours, Job.state == JobState.LAUNCHING)
             .values(state=JobState.SUBMITTED, remote_id=job.c.remote_id, array_index=job.c.array_index)
             .execution_options(**_NO_SYNC)
         )

@@ -209,7 +209,7 @@ def ledgers(session):
 
 HOT = {
     "claim": (claim, {"tasks_pending"}),
-    "settle": (settle, {"tasks_pending", "jobs_of_submission"}),
+    "settle": (settle, {"tasks_pending", "jobs_pkey"}),
     "void": (lambda session: submissions.void(session, claim(session).submission_id, "", counted=True), set()),
     "followed": (lambda session: jobs.followed(session, 1), set()),
     "finish": (finish, {"jobs_pkey", "tasks_pkey"}),
