@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from cigri.core.states import FINAL
 from cigri.db.tables import AnyJob, AnySubmission, AnyTask, Campaign, Cluster
-
-MOST = 2**63 - 1  # of a bigint
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +72,26 @@ def last_of_page(session: Session, campaign_id: int, *, after: int, limit: int) 
     """The last of the `limit` ended jobs of a campaign that follow the job `after`, and whether more follow it."""
     if limit == 0:
         return after, False
-    ended = _ended(select(AnyJob.id), campaign_id, after, MOST)
+    # Only the index on (campaign_id, id) has this order: see views.tasks.
+    place = tuple_(AnyJob.campaign_id, AnyJob.id)
+    mine = (place > (campaign_id, after), AnyJob.campaign_id <= campaign_id)
+    ended = select(AnyJob.id).where(*mine, AnyJob.state.in_(FINAL)).order_by(AnyJob.campaign_id, AnyJob.id)
     found = session.scalars(ended.offset(limit - 1).limit(2)).all()
     if found:
         return int(found[0]), len(found) > 1
-    mine = select(AnyJob.id).where(AnyJob.campaign_id.between(campaign_id, campaign_id))
-    newest = session.scalar(mine.order_by(AnyJob.campaign_id.desc(), AnyJob.id.desc()).limit(1))
+    whole = select(AnyJob.id).where(AnyJob.campaign_id.between(campaign_id, campaign_id))
+    newest = session.scalar(whole.order_by(AnyJob.campaign_id.desc(), AnyJob.id.desc()).limit(1))
     return max(newest or 0, after), False
 
 
-def _ended(query: Select[*tuple[Any, ...]], campaign_id: int, after: int, last: int) -> Select[*tuple[Any, ...]]:
-    """The campaign's ended jobs that follow the job `after`, up to the job `last`, by id.
-
-    Written so that only the index on (campaign_id, id) has this order (as in views.tasks), and is read from the one to
-    the other: a condition on the id alone would not end there.
-    """
-    place = tuple_(AnyJob.campaign_id, AnyJob.id)
-    mine = query.where(place > (campaign_id, after), place <= (campaign_id, last))
-    return mine.where(AnyJob.state.in_(FINAL)).order_by(AnyJob.campaign_id, AnyJob.id)
+def _between(campaign_id: int, after: int, last: int) -> tuple[ColumnElement[bool], ...]:
+    """The campaign's ended jobs that follow the job `after`, up to the job `last`: any index ends there."""
+    return (AnyJob.campaign_id == campaign_id, AnyJob.state.in_(FINAL), AnyJob.id > after, AnyJob.id <= last)
 
 
 def finished(session: Session, campaign_id: int, *, after: int, last: int, limit: int) -> list[JobView]:
     """Some ended jobs of a campaign that follow the job `after`, up to the job `last`."""
-    query = _ended(_jobs(), campaign_id, after, last)
+    query = _jobs().where(*_between(campaign_id, after, last)).order_by(AnyJob.id)
     return [JobView(*row) for row in session.execute(query.limit(limit))]
 
 
@@ -107,7 +102,8 @@ def files(
     known = or_(AnyJob.stdout_path.is_not(None), AnyJob.stderr_path.is_not(None))
     paths = (AnyJob.id, AnyJob.cluster_id, Cluster.name, AnyJob.remote_id, AnyJob.stdout_path, AnyJob.stderr_path)
     found = select(*paths).join(Cluster, Cluster.id == AnyJob.cluster_id).where(known)
-    rows = session.execute(_ended(found, campaign_id, after, last).limit(limit)).all()
+    these = found.where(*_between(campaign_id, after, last)).order_by(AnyJob.id)
+    rows = session.execute(these.limit(limit)).all()
     return [file for row in rows for file in _files_of(*row)], rows[-1].id if rows else None
 
 
