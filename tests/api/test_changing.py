@@ -29,6 +29,7 @@ def run(engine):
                 row = {"task_id": task_id, "campaign_id": campaign_id, "cluster_id": cluster_id, "state": state}
                 row |= {"submission_id": submission, "remote_id": number}
                 row |= {"ended_at": text("now()"), "exit_code": 0 if state == "terminated" else 256} if ended else {}
+                row |= {"outcome": "success"} if state == "terminated" else {}
                 jobs.append(session.scalar(insert(Job).values(row).returning(Job.id)))
                 becomes = {"terminated": TaskState.DONE, "event": TaskState.FAILED}.get(state, TaskState.ACTIVE)
                 session.execute(update(Task).where(Task.id == task_id).values(state=becomes))

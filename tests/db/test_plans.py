@@ -25,6 +25,8 @@ from cigri.db.submissions import Adopted
 from cigri.db.tables import CampaignCluster
 from cigri.db.views import campaigns as campaign_views
 from cigri.db.views import events as event_views
+from cigri.db.views import jobs as job_views
+from cigri.db.views import statistics
 from cigri.db.views import tasks as task_views
 
 BIG = frozenset({"tasks", "jobs", "submissions", "events", "campaigns"})
@@ -244,6 +246,13 @@ HOT = {
     "lines of a campaign among others": (
         lambda session: task_views.lines(session, 2, after=0, limit=100), {"tasks_of_campaign"},
     ),
+    "ended jobs of a campaign": (
+        lambda session: job_views.last_of_page(session, 1, after=20000, limit=100), {"jobs_of_campaign"},
+    ),
+    "ended jobs of a campaign that has none": (
+        lambda session: job_views.last_of_page(session, 2, after=0, limit=100), {"jobs_of_campaign"},
+    ),
+    "statistics": (lambda session: statistics.statistics(session, 3, 3600), {"jobs_of_campaign"}),
     "open events of a campaign": (
         lambda session: event_views.of_campaign(session, 1, closed_too=False, limit=100, offset=0), set(),
     ),
