@@ -33,7 +33,7 @@ def _panel(title: str, unit: str, lines: Mapping[str, Points], top: float) -> st
         value = top * part / 4
         y = at(0, value).partition(",")[2]
         parts.append(f'<line x1="{LEFT}" x2="{LEFT + across}" y1="{y}" y2="{y}" stroke="#dddddd"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y}" font-size="11" text-anchor="end">{value:.3g}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y}" font-size="11" text-anchor="end">{value:.4g}</text>')
     parts.append(
         f'<text x="{LEFT + across}" y="{HEIGHT - 32}" font-size="11" text-anchor="end">{last:.3g} {unit}</text>'
     )
