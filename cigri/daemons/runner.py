@@ -58,10 +58,10 @@ class Runner(Daemon):
 
     def cycle(self) -> str:
         """Settle, follow, submit: in this order, so that what is known is true when jobs are added to it."""
-        site, work = self._site()
+        site = self._site()
         self._trouble = self._trouble or Trouble(site.id, site.name)
         try:
-            return self._work(site) if work or self._busy or self._settler.waiting else ""
+            return self._work(site) if self._busy or self._settler.waiting else ""
         except ClusterError as error:
             self._busy = True
             self._trouble.happened(error, self.transaction, self.settings.autofix_delay)
@@ -83,15 +83,15 @@ class Runner(Daemon):
         counts = (("submitted", sent), ("ended", ended), ("submissions looked up", settled))
         return ", ".join(f"{count} {what}" for what, count in counts if count)
 
-    def _site(self) -> tuple[Site, bool]:
-        """The cluster as it is declared now; whether there is anything to do."""
+    def _site(self) -> Site:
+        """The cluster as it is declared now; and whether there is anything to do."""
         with self.transaction() as session:
             record = clusters.by_name(session, self._cluster)
-            work = record is not None and clusters.has_work(session, record.id)
+            self._busy = self._busy or (record is not None and clusters.has_work(session, record.id))
         if record is None:
             raise ClusterGone(f"cluster {self._cluster} is not declared any more")
         self.writer = record.id
-        return self._sites.site(record), work
+        return self._sites.site(record)
 
 
 def run(arguments: Sequence[str]) -> int:
