@@ -94,7 +94,7 @@ def followed(session: Session, cluster_id: int) -> list[Followed]:
         name, login = same.setdefault(name, name), same.setdefault(login, login)
         return Followed(key, task, campaign, state, remote, tuple(chain), name, login, *more)
 
-    return [read(row) for row in session.execute(query.execution_options(yield_per=PAGE))]
+    return [read(row) for row in session.execute(query).yield_per(PAGE)]
 
 
 def move(session: Session, job_ids: Sequence[int], source: JobState, target: JobState, **fields: object) -> set[int]:
