@@ -51,9 +51,10 @@ def test_a_cluster_that_is_down_from_the_start_is_blacklisted_after_two_rounds_a
 def test_a_cluster_that_goes_down_with_jobs_of_ours_gets_none_until_it_answers_and_its_jobs_are_found(own_grid) -> None:
     grid = own_grid
     grid.minioar.kill_jobs = False
-    campaign = grid.campaign([str(n) for n in range(12)], "test -e go || sleep 1; echo >>marks")
+    campaign = grid.campaign([str(n) for n in range(12)], "test -e go || sleep 5; echo >>marks")
     grid.updater.cycle()
     grid.until(lambda: len(grid.rows(Job, state=JobState.RUNNING)) == 8)
+    (grid.home / "go").touch()
     grid.minioar.crash()
     for _ in range(2):
         grid.runner.cycle()
