@@ -111,6 +111,7 @@ CREATE TABLE cluster_status (
     completion_rate double precision NOT NULL DEFAULT 0,    -- jobs of ours ending per second, smoothed
     follow_period   double precision NOT NULL DEFAULT 2,    -- seconds between two looks at its jobs
     start_delay     double precision NOT NULL DEFAULT 10,   -- seconds until a job that is sent starts, at least
+    followed_at     timestamptz,
     swept_at        timestamptz
 );
 

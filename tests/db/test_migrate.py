@@ -8,7 +8,7 @@ import threading
 import psycopg
 import pytest
 
-from cigri.db.migrate import migrate, require_current, steps
+from cigri.db.migrate import migrate, require_current, sql_folder, steps
 from cigri.errors import DatabaseError, SchemaMismatch
 
 
@@ -154,3 +154,8 @@ def test_an_empty_database_is_told_from_one_that_is_behind(empty):
 def test_an_address_may_be_a_url(database):
     assert migrate(database.url) == []
     require_current(database.url)
+
+
+def test_what_was_released_stays_as_it_was() -> None:
+    """Grids have applied this very file, and refuse another one: changes are migrations."""
+    assert steps(sql_folder())[0].sha256 == "d8285fce030e70bad361c71029d4c3f6828100512cb7d34c585c10ca5380c314"
