@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 
 class RemoteState(enum.Enum):
     """The life of a job on a cluster, as far as the grid cares."""
@@ -29,8 +31,7 @@ class RemoteState(enum.Enum):
         return self in (RemoteState.TERMINATED, RemoteState.ERROR)
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteEvent:
+class RemoteEvent(msgspec.Struct, frozen=True):
     """A line of the batch scheduler's log about a job. `to_check`: it has not been dealt with there yet."""
 
     kind: str
@@ -39,8 +40,7 @@ class RemoteEvent:
     to_check: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteJob:
+class RemoteJob(msgspec.Struct, frozen=True, gc=False):
     """A job as its cluster tells it. Times are unix seconds of the cluster's clock, 0 when not known.
 
     Short listings leave command, exit_code (sometimes), array_index, events and the fields after them

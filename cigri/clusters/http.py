@@ -5,7 +5,6 @@ A read may be tried again within its time; a write leaves at most once, on a con
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import logging
@@ -17,12 +16,12 @@ from typing import Any, NoReturn, TypeVar
 
 import requests
 import urllib3
-from pydantic_core import from_json
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_random
 from tenacity.stop import stop_base
 
 from cigri.clusters.credentials import Credentials, Headers
 from cigri.clusters.deadline import CONNECT_TIMEOUT, BoundedAdapter, Exchange
+from cigri.clusters.document import decode
 from cigri.errors import BadReply, NoAnswer, NotFound, Refused, TokenRefused, Unreachable
 
 log = logging.getLogger(__name__)
@@ -114,14 +113,26 @@ class Transport:
         login: str | None = None,
         tries: int = TRIES,
     ) -> T:
-        """GET of a JSON list or record, by whoever may see it, as `parse` reads it; its ValueError becomes BadReply.
+        """GET of a JSON document, by whoever may see it, as `parse` reads it; its ValueError becomes BadReply.
 
         Raises as `read` does.
         """
+        return self.read_as(path, params, parse=lambda body: parse(decode(body)), login=login, tries=tries)
+
+    def read_as(
+        self,
+        path: str,
+        params: Params = (),
+        *,
+        parse: Callable[[bytes], T],
+        login: str | None = None,
+        tries: int = TRIES,
+    ) -> T:
+        """The same, where `parse` reads the bytes that came."""
 
         def understand(reply: Reply) -> T:
             try:
-                return parse(decode(reply.body))
+                return parse(reply.body)
             except ValueError as error:
                 raise BadReply(f"{self._at('GET', path)}: {error}: {_excerpt(reply)}") from error
 
@@ -257,20 +268,6 @@ class Transport:
 
     def _at(self, method: str, path: str) -> str:
         return f"cluster {self.name}: {method} {path}"
-
-
-def decode(body: bytes) -> Any:
-    """The JSON document in a body. Raises ValueError, for NaN and bottomless nesting too."""
-    with contextlib.suppress(ValueError):  # quick, but it knows no half of a surrogate pair
-        return from_json(body, allow_inf_nan=False)
-    try:
-        return json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise ValueError("the reply is no JSON") from None
-
-
-def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no JSON")
 
 
 def _detail(reply: Reply) -> str:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypeVar
 from cigri.clusters import records
 from cigri.clusters.base import RemoteJob, Resources, Submission
 from cigri.clusters.http import Params, ReplyTooLarge, ServerFault, Transport
+from cigri.clusters.records import Listing
 from cigri.errors import BadReply, NoAnswer, NotFound, Refused
 
 T = TypeVar("T")
@@ -102,7 +103,7 @@ class Oar(ABC):
         return found
 
     def resources(self) -> Resources:
-        found = self._complete(self.RESOURCES, self.DETAILS, records.plain)
+        found = self._complete(self.RESOURCES, self.DETAILS, records.listing(records.plain))
         try:
             return records.count(found, self._busy(), self._resource_unit)
         except records.Malformed as error:
@@ -144,7 +145,7 @@ class Oar(ABC):
             raise BadReply(f"cluster {self.name}: GET /jobs gave jobs of other users than {login}")
         return found
 
-    def _complete(self, path: str, params: Params, read: Callable[[Any], T], login: str | None = None) -> list[T]:
+    def _complete(self, path: str, params: Params, read: Listing[T], login: str | None = None) -> list[T]:
         """A whole list on one page: pages would miss what changes between them."""
         total, items = self._page(path, [*params, ("limit", self._limit)], read, login)
         if total > self._limit:
@@ -158,11 +159,9 @@ class Oar(ABC):
             raise BadReply(f"cluster {self.name}: GET {path} gave {len(items)} of {total} records")
         return items
 
-    def _page(
-        self, path: str, params: Params, read: Callable[[Any], T], login: str | None = None
-    ) -> tuple[int, list[T]]:
+    def _page(self, path: str, params: Params, read: Listing[T], login: str | None = None) -> tuple[int, list[T]]:
         try:
-            return self._http.read_json(path, params, parse=lambda body: records.listing(body, read), login=login)
+            return self._http.read_as(path, params, parse=read, login=login)
         except NotFound as error:
             # "Empty request" is said of a page past the end only, and these pages are the first.
             raise BadReply(str(error)) from error

@@ -7,11 +7,12 @@ of is refused before it leaves; see docs/oar2.md.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, NoReturn, TypeVar
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from cigri.clusters import records
 from cigri.clusters.base import Deletion, RemoteJob, RemoteState, Submission
@@ -59,8 +60,8 @@ class Oar25(Oar):
 
     def check_health(self) -> None:
         """When its database fails in the middle of a request, lists are answered as empty ones."""
-        self._page("/jobs", [("state", "Waiting"), ("limit", 1)], records.plain)
-        if not self._page("/resources", [("limit", 1)], records.plain)[0]:
+        self._page("/jobs", [("state", "Waiting"), ("limit", 1)], records.listing(records.plain))
+        if not self._page("/resources", [("limit", 1)], records.listing(records.plain))[0]:
             raise BadReply(f"cluster {self.name} shows no resources at all: it does not read its database")
 
     def live_jobs(self, login: str, *, details: bool = False) -> list[RemoteJob]:
@@ -144,18 +145,20 @@ class Oar25(Oar):
 
     def _jobs(self, params: Filters, details: bool, login: str | None = None) -> list[RemoteJob]:
         """From the table, which is one query over there; details, which are many, only of what has begun."""
-        found = {each.id: each for each in self._complete("/jobs/table", params, table_job, login)}
+        found = {each.id: each for each in self._complete("/jobs/table", params, records.listing(table_job), login)}
         if not details:
             return list(found.values())
         begun = [each.id for each in found.values() if each.state not in (RemoteState.WAITING, RemoteState.HOLD)]
         for start in range(0, len(begun), DETAILS_CHUNK):
             chunk = begun[start : start + DETAILS_CHUNK]
-            part = {each.id: each for each in self._complete("/jobs/details", self._by_ids(chunk), job)}
+            part = {
+                each.id: each for each in self._complete("/jobs/details", self._by_ids(chunk), records.listing(job))
+            }
             if part.keys() != set(chunk) or not all(each.detailed for each in part.values()):
                 raise BadReply(f"cluster {self.name}: GET /jobs/details gave other jobs than asked for, or no details")
             found |= part
         found |= {each.id: each for each in self._restarts(found.values())}
-        return [dataclasses.replace(each, detailed=True) for each in found.values()]
+        return [replace(each, detailed=True) for each in found.values()]
 
     def _restarts(self, found: Iterable[RemoteJob]) -> list[RemoteJob]:
         """Jobs of a grid with one key, again: only one by one does it say whether it has restarted them by itself."""
@@ -194,7 +197,7 @@ def table_job(record: Any) -> RemoteJob:
     """A job from GET /jobs/table, where the names of its output files have its number still to come."""
     found = job(record)
     stdout, stderr = (name.replace("%jobid%", str(found.id)) for name in (found.stdout_file, found.stderr_file))
-    return dataclasses.replace(found, stdout_file=stdout, stderr_file=stderr)
+    return replace(found, stdout_file=stdout, stderr_file=stderr)
 
 
 def _holders(body: Any) -> frozenset[int]:

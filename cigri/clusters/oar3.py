@@ -11,7 +11,8 @@ from typing import Any, ClassVar, TypeVar
 
 from cigri.clusters import records
 from cigri.clusters.base import Deletion, RemoteJob, Submission
-from cigri.clusters.http import ServerFault, decode
+from cigri.clusters.document import decode
+from cigri.clusters.http import ServerFault
 from cigri.clusters.oar import Filters, Oar, is_id, request
 from cigri.errors import BadReply, NoAnswer, NotFound
 
@@ -27,7 +28,7 @@ class Oar3(Oar):
     DETAILS: ClassVar[Filters] = [("detailed", "true")]
 
     def check_health(self) -> None:
-        self._page("/jobs", [("limit", 1)], records.job)
+        self._page("/jobs", [("limit", 1)], records.jobs)
 
     def live_jobs(self, login: str, *, details: bool = False) -> list[RemoteJob]:
         return self._of_user(login, [], details)
@@ -87,14 +88,14 @@ class Oar3(Oar):
     def _jobs(self, params: Filters, details: bool, login: str | None = None) -> list[RemoteJob]:
         # Any value of details means true, even 0.
         asked: Filters = [*params, ("details", "true")] if details else params
-        found = {job.id: job for job in self._complete("/jobs", asked, records.job, login)}
+        found = {job.id: job for job in self._complete("/jobs", asked, records.jobs, login)}
         if details and not all(job.detailed for job in found.values()):
             raise BadReply(f"cluster {self.name}: GET /jobs gave records without details")
         return list(found.values())
 
     def _busy(self) -> frozenset[int]:
         words: Filters = [("states", word) for word in records.BUSY_WORDS]
-        holders = self._complete("/jobs", [*words, ("details", "true")], records.resource_ids)
+        holders = self._complete("/jobs", [*words, ("details", "true")], records.listing(records.resource_ids))
         return frozenset[int]().union(*holders)
 
     def _file(self, login: str, path: str) -> tuple[str, Filters]:

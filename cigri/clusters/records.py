@@ -6,11 +6,15 @@ Nothing of a reply is trusted: whatever is odd is Malformed. Callers make BadRep
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 from cigri.clusters.base import RemoteEvent, RemoteJob, RemoteState, Resources
+from cigri.clusters.document import decode
 
 T = TypeVar("T")
 
@@ -40,21 +44,90 @@ BIGGEST = 2**63 - 1
 BIG = 2**31 - 1
 LAST_INSTANT = 7_258_118_400.0
 
+Whole = Annotated[int, Meta(ge=-BIGGEST, le=BIGGEST)]
+Small = Annotated[int, Meta(ge=-BIG, le=BIG)]
+Instant = Annotated[float, Meta(le=LAST_INSTANT)]
+Listing: TypeAlias = Callable[[bytes], tuple[int, list[T]]]
+
 
 class Malformed(ValueError):
     """A record of a cluster makes no sense."""
 
 
-def listing(body: Any, read: Callable[[Any], T]) -> tuple[int, list[T]]:
-    """The total and the items of one page of a list, each item as `read` reads it."""
-    if not isinstance(body, dict) or not isinstance(body.get("items"), list):
-        raise Malformed("the reply is no list of items")
-    total, items = _whole(body, "total", low=0), body["items"]
-    items.reverse()
-    found = []
-    while items:  # each is forgotten once it is read: of tens of thousands there are never both
-        found.append(read(items.pop()))
-    return total, found
+class _Node(msgspec.Struct):
+    network_address: str | None = None
+
+
+class _Resource(msgspec.Struct):
+    pass  # that it is an object is enough: they are counted
+
+
+class _Event(msgspec.Struct):
+    type: str | None = None
+    description: str | None = None
+    date: Instant | None = None
+    id: Whole | None = None
+    to_check: str | None = None
+
+
+class _Job(msgspec.Struct):
+    """What is read of a job from GET /jobs or GET /jobs/ID, short or detailed."""
+
+    id: Annotated[int, Meta(ge=1, le=BIGGEST)]
+    state: Annotated[str, Meta(min_length=1)]
+    name: str | None = None
+    user: str | None = None
+    queue_name: str | None = None
+    submission_time: Instant | None = None
+    array_id: Whole | None = None
+    array_index: Small | None = None
+    command: str | None = None
+    exit_code: Small | None = None
+    start_time: Instant | None = None
+    stop_time: Instant | None = None
+    walltime: Small | None = None
+    resubmit_job_id: Whole | None = None
+    message: str | None = None
+    launching_directory: str | None = None
+    stdout_file: str | None = None
+    stderr_file: str | None = None
+    nodes: list[_Node] | None = None
+    resources: list[_Resource] | None = None
+    events: list[_Event] | None | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Page(msgspec.Struct):
+    total: Annotated[int, Meta(ge=0, le=BIGGEST)]
+    items: list[_Job]
+
+
+class _Total(msgspec.Struct):
+    total: Annotated[int, Meta(ge=0, le=BIGGEST)]
+    items: list[Any]
+
+
+_PAGES = msgspec.json.Decoder(_Page)
+
+
+def jobs(body: bytes) -> tuple[int, list[RemoteJob]]:
+    """The total and the jobs of one page of a list."""
+    page, same = _page(body), _Same()
+    return page.total, [_told(item, same) for item in _taken(page.items)]
+
+
+def job(record: Any) -> RemoteJob:
+    """A job from its record alone."""
+    return _told(_converted(record, _Job), _Same())
+
+
+def listing(read: Callable[[Any], T]) -> Listing[T]:
+    """What reads one page of a list of other things, each item as `read` reads it."""
+
+    def whole(body: bytes) -> tuple[int, list[T]]:
+        page = _converted(decode(body), _Total)
+        return page.total, [read(item) for item in _taken(page.items)]
+
+    return whole
 
 
 def clock(body: Any) -> float:
@@ -82,39 +155,6 @@ def plain(record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise Malformed("a record is no object")
     return record
-
-
-def job(record: Any) -> RemoteJob:
-    """A job from GET /jobs or GET /jobs/ID, short or detailed."""
-    word = _text(plain(record), "state")
-    if not word:
-        raise Malformed("a job's record has no state")
-    nodes = dict.fromkeys([_text(node, "network_address") for node in _objects(record, "nodes")])
-    return RemoteJob(
-        id=_whole(record, "id", low=1),
-        state=STATES.get(word, RemoteState.UNKNOWN),
-        word=word,
-        name=_text(record, "name"),
-        user=_text(record, "user"),
-        queue=_text(record, "queue_name"),
-        submission_time=_instant(record, "submission_time"),
-        detailed="events" in record,
-        array_id=_optional(record, "array_id"),
-        array_index=_optional(record, "array_index", BIG),
-        command=_text(record, "command"),
-        exit_code=_optional(record, "exit_code", BIG),
-        start_time=_instant(record, "start_time"),
-        stop_time=_instant(record, "stop_time"),
-        walltime=_optional(record, "walltime", BIG),
-        resubmit_job_id=_optional(record, "resubmit_job_id") or 0,
-        message=_text(record, "message"),
-        launching_directory=_text(record, "launching_directory"),
-        stdout_file=_text(record, "stdout_file"),
-        stderr_file=_text(record, "stderr_file"),
-        nodes=tuple([node for node in nodes if node]),
-        resources=len(_objects(record, "resources")),
-        events=_events(record),
-    )
 
 
 def resource_ids(record: Any) -> frozenset[int]:
@@ -147,21 +187,95 @@ def count(resources: list[dict[str, Any]], busy: frozenset[int], unit: str) -> R
     )
 
 
-def _events(record: dict[str, Any]) -> tuple[RemoteEvent, ...]:
-    """The events by age: the cluster gives them in any order."""
-    events = _objects(record, "events")
-    if not events:
-        return ()
-    found = [(_instant(event, "date"), _optional(event, "id") or 0, place, event) for place, event in enumerate(events)]
-    return tuple(
-        RemoteEvent(
-            kind=_text(event, "type"),
-            description=_text(event, "description"),
-            date=date,
-            to_check=_text(event, "to_check") == "YES",
-        )
-        for date, _, _, event in sorted(found, key=lambda one: one[:3])
+def _page(body: bytes) -> _Page:
+    if b"\\u0000" not in body:
+        try:
+            return _PAGES.decode(body)
+        except msgspec.ValidationError as error:
+            raise Malformed(str(error)) from None
+        except (ValueError, RecursionError):
+            pass  # odd text, or no JSON at all
+    return _converted(decode(body), _Page)
+
+
+def _converted(document: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(_storable(document), kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise Malformed(str(error)) from None
+
+
+def _taken(items: list[T]) -> Iterator[T]:
+    """Each of them, forgotten once it is read: of tens of thousands there are never both."""
+    items.reverse()
+    while items:
+        yield items.pop()
+
+
+class _Same(dict[str, str]):
+    """One text instead of many alike ones."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = text
+        return text
+
+
+def _told(record: _Job, same: _Same) -> RemoteJob:
+    return RemoteJob(
+        record.id,
+        STATES.get(record.state, RemoteState.UNKNOWN),
+        same[record.name or ""],
+        same[record.user or ""],
+        same[record.queue_name or ""],
+        _since(record.submission_time),
+        record.events is not msgspec.UNSET,
+        same[record.state],
+        record.array_id,
+        record.array_index,
+        record.command or "",
+        record.exit_code,
+        _since(record.start_time),
+        _since(record.stop_time),
+        record.walltime,
+        record.resubmit_job_id or 0,
+        record.message or "",
+        same[record.launching_directory or ""],
+        record.stdout_file or "",
+        record.stderr_file or "",
+        _names(record.nodes, same) if record.nodes else (),
+        len(record.resources) if record.resources else 0,
+        _events(record.events) if record.events else (),
     )
+
+
+def _since(instant: float | None) -> float:
+    """Unix seconds; 0 for none (OAR also writes -1)."""
+    return instant if instant is not None and instant > 0 else 0.0
+
+
+def _names(nodes: list[_Node], same: _Same) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([same[node.network_address] for node in nodes if node.network_address]))
+
+
+def _events(events: list[_Event]) -> tuple[RemoteEvent, ...]:
+    """The events by age: the cluster gives them in any order."""
+    found = sorted(events, key=lambda event: (_since(event.date), event.id or 0))
+    return tuple(
+        RemoteEvent(event.type or "", event.description or "", _since(event.date), event.to_check == "YES")
+        for event in found
+    )
+
+
+def _storable(document: Any) -> Any:
+    """The same with text that PostgreSQL takes: no NUL, no lone surrogate."""
+    if isinstance(document, str):
+        plain = document.isascii() and "\0" not in document  # by far the most
+        return document if plain else document.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(document, dict):
+        return {key: _storable(value) for key, value in document.items()}
+    if isinstance(document, list):
+        return [_storable(item) for item in document]
+    return document
 
 
 def _objects(record: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -174,24 +288,18 @@ def _objects(record: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _text(record: dict[str, Any], key: str) -> str:
-    """Text that PostgreSQL takes: no NUL, no lone surrogate. Absent and null are empty."""
+    """Absent and null are empty."""
     found = record.get(key)
     if found is None:
         return ""
     if not isinstance(found, str):
         raise Malformed(f"{key} of a record is not text")
-    if found.isascii() and "\0" not in found:  # by far the most, and there are twenty in each record
-        return found
-    return found.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return found
 
 
-def _optional(record: dict[str, Any], key: str, most: int = BIGGEST) -> int | None:
-    return None if record.get(key) is None else _whole(record, key, -most, most)
-
-
-def _whole(record: dict[str, Any], key: str, low: int = -BIGGEST, most: int = BIGGEST) -> int:
+def _whole(record: dict[str, Any], key: str, low: int) -> int:
     found = record.get(key)
-    if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= most:
+    if not isinstance(found, int) or isinstance(found, bool) or not low <= found <= BIGGEST:
         raise Malformed(f"{key} of a record is not a whole number in bounds")
     return found
 

@@ -82,6 +82,7 @@ class MeasuredGrid:
         self.servers = servers
         # What local mode makes quicker is as in production again.
         self.settings = production() | dict(settings)
+        self._asking: psycopg.Connection[Any] | None = None
 
     def up(self) -> None:
         self.grid.up({}, self.settings)
@@ -90,6 +91,8 @@ class MeasuredGrid:
             self.grid.gridadmin(*declared, "--api-chunk-size", "500")
 
     def down(self) -> None:
+        if self._asking is not None:
+            self._asking.close()
         self.grid.down()
         for server in self.servers.values():
             server.stop()
@@ -105,9 +108,11 @@ class MeasuredGrid:
         return int(self.row("SELECT max(id) FROM campaigns")[0])
 
     def row(self, query: LiteralString, *values: object) -> Any:
-        url = config.load(str(self.grid.layout.config)).database_url().replace("postgresql+psycopg", "postgresql")
-        with psycopg.connect(url, autocommit=True) as connection:
-            return connection.execute(query, values).fetchone()
+        """The first row of the answer. Over one connection: a new one for each question costs PostgreSQL much more."""
+        if self._asking is None:
+            url = config.load(str(self.grid.layout.config)).database_url().replace("postgresql+psycopg", "postgresql")
+            self._asking = psycopg.connect(url, autocommit=True)
+        return self._asking.execute(query, values).fetchone()
 
     def done(self, campaign_id: int) -> int:
         return int(

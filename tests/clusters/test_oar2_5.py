@@ -12,6 +12,7 @@ import pytest
 import responses
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 from responses import matchers
 
 from cigri.clusters import oar2_5, records
@@ -108,7 +109,7 @@ def test_a_detailed_job(api, oar):
 def test_a_row_of_the_table_says_the_same_as_the_details_but_for_what_is_not_in_it():
     row, job = oar2_5.table_job(ROW), oar2_5.job(DETAILS)
     assert not row.detailed
-    assert replace(row, detailed=True, nodes=job.nodes, resources=1, events=job.events) == job
+    assert structs.replace(row, detailed=True, nodes=job.nodes, resources=1, events=job.events) == job
 
 
 def test_lists_say_in_full_what_they_want(api, oar):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 from responses import matchers
 
 from cigri.clusters import records
-from cigri.clusters.base import Deletion, RemoteState, Resources, Submission
+from cigri.clusters.base import Deletion, RemoteJob, RemoteState, Resources, Submission
 from cigri.clusters.connect import ClusterSettings, connect
 from cigri.clusters.credentials import Identity
+from cigri.clusters.document import decode
 from cigri.clusters.http import Transport
 from cigri.clusters.oar3 import Oar3
 from cigri.errors import BadReply, ClusterError, ConfigError, NoAnswer, NotFound, Refused, TokenRefused
@@ -484,6 +486,25 @@ def test_a_garbage_record_is_malformed_or_read(record):
     for number in (job.exit_code, job.walltime, job.array_index):
         assert number is None or abs(number) < 2**31  # an integer of the database
     assert max(job.start_time, job.stop_time, job.submission_time) < 2**33
+
+
+@given(st.lists(st.one_of(damaged(TERMINATED), damaged(PREEMPTED)), max_size=3))
+def test_a_page_is_read_as_its_records_are_one_by_one(found):
+    def read(how: Callable[[], list[RemoteJob]]) -> list[RemoteJob] | None:
+        try:
+            return how()
+        except ValueError:  # Malformed, or no JSON (NaN)
+            return None
+
+    body = json.dumps({"total": 3, "items": found}).encode()
+    alone = read(lambda: [records.job(decode(json.dumps(each).encode())) for each in found])
+    assert read(lambda: records.jobs(body)[1]) == alone
+
+
+@pytest.mark.parametrize("odd", ["a\0b", "a\\u0000b", "half \ud800 of a pair", "\ud83d\ude00", "accents: éà"])
+def test_odd_text_in_a_page_is_mended(odd):
+    (job,) = records.jobs(json.dumps(page({"id": 1, "state": "Error", "message": odd})).encode())[1]
+    assert job.message == odd.replace("\0", "\ufffd").replace("\ud800", "?").replace("\ud83d\ude00", "\U0001f600")
 
 
 @pytest.mark.parametrize(
