@@ -95,6 +95,9 @@ class Verdict:
     delay: float = 0.0  # seconds before the task is tried again
 
 
+SUCCEEDED = Verdict(Outcome.SUCCESS, JobState.TERMINATED, TaskState.DONE)
+
+
 @dataclass(frozen=True, slots=True)
 class Resubmitted:
     """The cluster itself started the job again under this id."""
@@ -161,7 +164,7 @@ def follower(signs: tuple[Sign, ...]) -> int | None:
 def decide(end: Ended) -> Verdict | Resubmitted | LookAgain:
     """What to do about a job in a final state of its cluster."""
     if end.exit_code == 0:
-        return Verdict(Outcome.SUCCESS, JobState.TERMINATED, TaskState.DONE)
+        return SUCCEEDED
     if any(sign.to_check and _still_to_come(sign.kind) for sign in end.signs):
         return LookAgain("the cluster has not dealt with its end yet")
     if (new_id := follower(end.signs)) is not None:

@@ -67,7 +67,8 @@ QUEUED = LIVE - {JobState.RUNNING}
 
 JOB_MOVES: Mapping[JobState, frozenset[JobState]] = {
     JobState.TO_LAUNCH: frozenset({JobState.LAUNCHING, JobState.EVENT}),
-    JobState.LAUNCHING: frozenset({JobState.SUBMITTED, JobState.EVENT}),
+    # Terminated: its cluster shows it for the first time, and has ended it already.
+    JobState.LAUNCHING: frozenset({JobState.SUBMITTED, JobState.TERMINATED, JobState.EVENT}),
     JobState.SUBMITTED: frozenset(
         {
             JobState.REMOTE_WAITING,

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import posixpath
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from sqlalchemy.orm import Session
 
 from cigri.clusters.base import RemoteJob, RemoteState
 from cigri.core import outcome
@@ -17,6 +14,7 @@ from cigri.core.adopted import has_name
 from cigri.core.outcome import LookAgain, Outcome, Policy, Resubmitted, Verdict
 from cigri.core.pace import Pace
 from cigri.core.states import JobState
+from cigri.daemons.ends import end_of, finish, path
 from cigri.daemons.sites import Site, is_ours, signs
 from cigri.db import clusters, events, jobs
 from cigri.db.engine import notify
@@ -60,8 +58,8 @@ class Follower:
 
     def __init__(self) -> None:
         self._pace: Pace | None = None  # until the first round
-        self._began: dict[int, tuple[float, float]] = {}  # in this round: job -> sent, started
-        self._freed: list[float] = []  # in this round: when jobs ended that had run
+        self._began: dict[int, tuple[float, float]] = {}  # since the last round: job -> sent, started
+        self._freed: list[float] = []  # since the last round: when jobs ended that had run
         self._tails: dict[tuple[int, str], float] = {}  # when the stderr of such a failure was read
         self._policies: dict[int, Policy] = {}
         self._arrays: dict[int, list[RemoteJob]] = {}  # read in this round
@@ -79,8 +77,6 @@ class Follower:
             by_login[job.login].append(job)
         ended = 0
         self._arrays.clear()
-        self._began.clear()
-        self._freed.clear()
         refused: list[Refused] = []
         for login, own in by_login.items():
             try:
@@ -100,6 +96,14 @@ class Follower:
             raise refused[0]  # it refuses the grid
         self._note_pace(site, followed, elapsed)
         return len(followed), ended
+
+    def ended_at_once(self, sent: float, ended: Sequence[RemoteJob]) -> None:
+        """These had ended when they were seen for the first time; `sent`: the cluster's time before they were sent."""
+        for remote in ended:
+            if remote.start_time:
+                self._began[-remote.id] = (sent, remote.start_time)
+                if remote.stop_time:
+                    self._freed.append(remote.stop_time)
 
     def _look(self, site: Site, login: str, own: Sequence[Followed]) -> Changes:
         changes = Changes()
@@ -254,30 +258,17 @@ class Follower:
         return max(others, default=None)
 
     def _end(self, site: Site, job: Followed, remote: RemoteJob, verdict: Verdict) -> End:
-        stderr = _path(remote, remote.stderr_file)
-        return End(
-            job.id,
-            verdict,
-            remote.exit_code,
-            remote.start_time,
-            remote.stop_time,
-            ",".join(remote.nodes),
-            remote.resources,
-            _path(remote, remote.stdout_file),
-            stderr,
-            remote.word,
-            self._tail(site, job, stderr, verdict),
-        )
+        return end_of(remote, job.id, verdict, self._tail(site, job, path(remote, remote.stderr_file), verdict))
 
-    def _tail(self, site: Site, job: Followed, path: str, verdict: Verdict) -> str:
+    def _tail(self, site: Site, job: Followed, where: str, verdict: Verdict) -> str:
         """The last lines of stderr of the first of many alike failures."""
         kind = (job.campaign_id, verdict.alike)
-        if verdict.outcome is not Outcome.EXIT or self._read_lately(kind) or not path or not site.settings.stderr_tail:
+        if verdict.outcome is not Outcome.EXIT or self._read_lately(kind) or not where or not site.settings.stderr_tail:
             return ""
         self._tails[kind] = time.monotonic()
         try:
             reader = site.acting(job.campaign_id).cluster
-            return reader.read_file(job.login, path, site.settings.stderr_tail).decode(errors="replace").strip()
+            return reader.read_file(job.login, where, site.settings.stderr_tail).decode(errors="replace").strip()
         except ClusterError as error:
             log.info("%s: stderr of job %d: %s", site.name, job.id, error)
             return ""
@@ -307,24 +298,22 @@ class Follower:
             for word in changes.unknown_words - self._words:
                 self._words.add(word)
                 events.record(session, events.News("UNKNOWN_STATE", f"unknown job state {word!r}", cluster_id=site.id))
-            ended = self._finish(session, site, changes.ends) if changes.ends else set()
+            ended = finish(session, site, changes.ends) if changes.ends else set()
             notify(session, "jobs")
         return len(ended)
 
-    @staticmethod
-    def _finish(session: Session, site: Site, ends: Sequence[End]) -> set[int]:
-        settings = site.settings
-        return jobs.finish(session, site.id, ends, settings.max_failures, settings.preempted_charge)
-
     def _note_pace(self, site: Site, followed: Sequence[Followed], elapsed: float) -> None:
         """What the controller of the cluster goes by: docs/control.md."""
+        began, freed = self._began, self._freed
+        self._began, self._freed = {}, []
         if self._pace is None:
             with site.transaction() as session:
                 known = clusters.status(session, site.id)
             self._pace = Pace(0.0, known.follow_period, known.start_delay) if known is not None else Pace()
-        waiting = [job.sent for job in followed if job.state is not JobState.RUNNING and job.id not in self._began]
-        self._pace.look(elapsed, self._freed, list(self._began.values()), waiting, busy=bool(followed))
-        if not followed:
+        waiting = [job.sent for job in followed if job.state is not JobState.RUNNING and job.id not in began]
+        busy = bool(followed or freed)
+        self._pace.look(elapsed, freed, list(began.values()), waiting, busy=busy)
+        if not busy:
             return
         with site.transaction() as session:
             clusters.note(
@@ -345,8 +334,3 @@ def _note_start(job: Followed, remote: RemoteJob, changes: Changes) -> None:
 def _due(site: Site, job: Followed) -> bool:
     """Whether to look for a missing job now: those that only wait for their second look leave their turn to others."""
     return job.missing is None or job.missing >= site.settings.lost_job_delay
-
-
-def _path(remote: RemoteJob, name: str) -> str:
-    """Where an output file is; the cluster says it relative to the job's directory."""
-    return posixpath.join(remote.launching_directory, name) if name else ""

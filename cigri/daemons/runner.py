@@ -37,7 +37,7 @@ class Runner(Daemon):
         self._sites = Sites(self)
         self._settler = Settler()
         self._follower = Follower()
-        self._submitter = Submitter()
+        self._submitter = Submitter(self._follower.ended_at_once)
         self._trouble: Trouble | None = None
         self._followed = float("-inf")
         self._busy = False

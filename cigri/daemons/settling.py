@@ -7,7 +7,9 @@ import time
 from dataclasses import dataclass
 
 from cigri.clusters.base import RemoteJob
-from cigri.core.settling import Pairing, pair
+from cigri.core.outcome import SUCCEEDED
+from cigri.core.settling import pair
+from cigri.daemons.ends import end_of, finish, succeeded
 from cigri.daemons.sites import Site, sighting
 from cigri.db import clusters, events, submissions
 from cigri.db.engine import notify
@@ -124,27 +126,33 @@ def complete_listing(site: Site, login: str, since: float) -> list[RemoteJob]:
     return list(jobs.values())
 
 
-def adopt(site: Site, submission: Unsettled, found: list[RemoteJob], array_id: int) -> Pairing:
-    """The submission is on the cluster with these jobs: pair them with ours, give back what is not there."""
-    own = [job for job in found if job.name == submission.name]
-    pairing = pair(submission.job_ids, [sighting(job) for job in own])
-    adopted = [
-        Adopted(
-            key,
-            chain.newest.id,
-            chain.newest.array_index,
-            tuple(each.id for each in chain.sightings[:-1]),
-        )
-        for key, chain in pairing.kept.items()
-    ]
+def adopt(site: Site, submission: Unsettled, found: list[RemoteJob], array_id: int) -> list[RemoteJob]:
+    """The submission is on the cluster with these jobs: pair them with ours, give back what is not there.
+
+    Those that the cluster has ended well already are ended here, too: nobody asks for them again. They are returned.
+    """
+    own = {job.id: job for job in found if job.name == submission.name}
+    pairing = pair(submission.job_ids, [sighting(job) for job in own.values()])
+    adopted, ends = [], []
+    for key, chain in pairing.kept.items():
+        newest = own[chain.newest.id]
+        if len(chain.sightings) == 1 and succeeded(newest):
+            ends.append(end_of(newest, key, SUCCEEDED, first_seen=True))
+        else:
+            older = tuple(each.id for each in chain.sightings[:-1])
+            adopted.append(Adopted(key, newest.id, newest.array_index, older))
     with site.transaction() as session:
-        missing = submissions.settle(session, submission.id, adopted, array_id)
-        if missing:
+        # First: it locks the campaign, as whoever cancels does before the jobs.
+        if ends:
+            finish(session, site, ends)
+        complete = not pairing.missing
+        missing = submissions.settle(session, submission.id, adopted, array_id, complete=complete)
+        if missing or ends:
             notify(session, "jobs")
     if missing:
         log.warning("%s: %d jobs of submission %s are not there", site.name, len(missing), submission.name)
     _delete(site, submission, pairing.surplus)
-    return pairing
+    return [own[end.remote_id] for end in ends if end.remote_id is not None]
 
 
 def _delete(site: Site, submission: Unsettled, surplus: tuple[int, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from cigri.clusters.base import RemoteJob, Submission
@@ -28,15 +29,19 @@ SCARCITY_DELAY = timedelta(minutes=1)
 
 
 class Submitter:
-    """Sends what the metascheduler allows to one cluster."""
+    """Sends what the metascheduler allows to one cluster; `ended_at_once` is told of what had ended by then."""
 
-    def __init__(self) -> None:
+    def __init__(self, ended_at_once: Callable[[float, Sequence[RemoteJob]], None]) -> None:
+        self._ended_at_once = ended_at_once
+        self._took: list[float] = []  # seconds, of submissions that are not noted yet
         self._grid_id = ""
         self._held = False
 
     def round(self, site: Site) -> int:
         """Submit what is allowed now; how many jobs were sent. A cluster error ends the round."""
         with site.transaction() as session:
+            submissions.note_durations(session, site.id, self._took)
+            self._took = []
             granted = allowances.granted(session, site.id)
             self._grid_id = self._grid_id or grid.grid_id(session)
             launches = stages.to_launch(session, site.id)
@@ -122,9 +127,7 @@ class Submitter:
             log.warning("%s: submission %s: %s; it will be looked up", site.name, claimed.name, error)
             self._set_aside_if_wedged(site, claimed)
             return False
-        took = time.monotonic() - began
-        with site.transaction() as session:
-            submissions.note_duration(session, site.id, took)
+        self._took.append(time.monotonic() - began)
         return self._settle(site, claimed, request, array_id)
 
     def _settle(self, site: Site, claimed: Claimed, request: Submission, array_id: int) -> bool:
@@ -138,8 +141,7 @@ class Submitter:
             log.warning("%s: submission %s shows %d jobs of %d; it will be looked up", site.name, claimed.name,
                         len(own), len(claimed.lines))  # fmt: skip
             return False
-        waiting = _unsettled(claimed)
-        adopt(site, waiting, own, array_id)
+        self._ended_at_once(claimed.remote_clock, adopt(site, _unsettled(claimed), own, array_id))
         if "besteffort" in request.types:
             _check_queue(site, claimed, own)
         return True
@@ -201,8 +203,11 @@ def refusal(site: Site, campaign_id: int, error: Refused) -> events.News:
 
 
 def _unsettled(claimed: Claimed) -> Unsettled:
-    keys = frozenset(job_id for job_id, _ in claimed.lines)
-    return Unsettled(claimed.submission_id, claimed.name, claimed.login, claimed.campaign_id, 0.0, len(keys), 0.0, keys)
+    keys = frozenset([job_id for job_id, _ in claimed.lines])
+    clock = claimed.remote_clock
+    return Unsettled(
+        claimed.submission_id, claimed.name, claimed.login, claimed.campaign_id, clock, len(keys), 0.0, keys
+    )
 
 
 def _check_queue(site: Site, claimed: Claimed, own: list[RemoteJob]) -> None:

@@ -53,7 +53,10 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The end of a job as it goes into the database. Times are unix seconds of the cluster, 0 for unknown."""
+    """The end of a job as it goes into the database. Times are unix seconds of the cluster, 0 for unknown.
+
+    `remote_id`, `array_index`: of a job that was only being sent until now; None for those that have them.
+    """
 
     job_id: int
     verdict: Verdict
@@ -66,6 +69,8 @@ class End:
     stderr_path: str = ""
     word: str = ""
     tail: str = ""  # the end of its stderr, for the event
+    remote_id: int | None = None
+    array_index: int | None = None
 
 
 def followed(session: Session, cluster_id: int) -> list[Followed]:
@@ -271,6 +276,8 @@ def _end_jobs(session: Session, ends: Sequence[End], told: dict[int, int]) -> No
         stderr=(String(), [end.stderr_path for end in ends]),
         word=(String(), [end.word for end in ends]),
         event=(BigInteger(), [told.get(end.job_id) for end in ends]),
+        remote_id=(BigInteger(), [end.remote_id for end in ends]),
+        array_index=(Integer(), [end.array_index for end in ends]),
     )
     session.execute(
         update(Job)
@@ -287,6 +294,8 @@ def _end_jobs(session: Session, ends: Sequence[End], told: dict[int, int]) -> No
             stderr_path=func.nullif(end.c.stderr, ""),
             remote_word=func.nullif(end.c.word, ""),
             event_id=end.c.event,
+            remote_id=func.coalesce(end.c.remote_id, Job.remote_id),
+            array_index=func.coalesce(end.c.array_index, Job.array_index),
             ended_at=func.now(),
         )
         .execution_options(**_NO_SYNC)
@@ -327,6 +336,7 @@ def _place_tasks(
             priority=place.c.priority,
             walltimes=Task.walltimes + place.c.walltimes,
             tries=Task.tries + place.c.tries,
+            returns=0,  # its submission had arrived
             not_before=_in(place.c.delay),
             failed_on=case((place.c.elsewhere > 0, cluster_id), else_=Task.failed_on),
             elsewhere_until=_in(place.c.elsewhere),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from sqlalchemy import BigInteger, Integer, func, insert, literal, select, text, update
@@ -24,13 +25,17 @@ MAX_RETURNS = 3
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Tasks taken out of the bag for one submission: (job id, line) in the order of the array."""
+    """Tasks taken out of the bag for one submission: (job id, line) in the order of the array.
+
+    `remote_clock`: the cluster's time before, unix seconds.
+    """
 
     submission_id: int
     name: str
     login: str
     campaign_id: int
     jdl: dict[str, Any]
+    remote_clock: float
     lines: tuple[tuple[int, str], ...]
     kind: JobKind = JobKind.TASK
 
@@ -98,7 +103,7 @@ def claim(
     stages.owe_epilogue(session, campaign_id, cluster_id)
     jobs = _open_jobs(session, submission_id, cluster_id, campaign_id, list(tasks))
     lines = tuple((job_id, tasks[task_id]) for task_id, job_id in sorted(jobs.items(), key=lambda pair: pair[1]))
-    return Claimed(submission_id, name, login, campaign_id, campaign.jdl, lines)
+    return Claimed(submission_id, name, login, campaign_id, campaign.jdl, remote_clock, lines)
 
 
 def claim_stage(
@@ -122,7 +127,7 @@ def claim_stage(
         .values(state=JobState.LAUNCHING, submission_id=submission_id)
         .execution_options(**_NO_SYNC)
     )
-    return Claimed(submission_id, name, login, job.campaign_id, job.jdl, ((job_id, ""),), job.kind)
+    return Claimed(submission_id, name, login, job.campaign_id, job.jdl, remote_clock, ((job_id, ""),), job.kind)
 
 
 def _open(
@@ -156,8 +161,8 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
     if not allowance:
         return {}
     _by_index(session)
-    query = (
-        select(Task.id, Task.line)
+    due = (
+        select(Task.id)
         .where(
             Task.campaign_id == campaign_id,
             Task.state == TaskState.PENDING,
@@ -167,15 +172,17 @@ def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int)
         .order_by(Task.priority.desc(), Task.id)
         .limit(min(limit, allowance))
         .with_for_update(skip_locked=True)
+        .subquery("due")
     )
-    tasks = dict(session.execute(query).all())
-    if tasks:
-        session.execute(
-            update(Task)
-            .where(among(Task.id, tasks))
-            .values(state=TaskState.ACTIVE, not_before=None, elsewhere_until=None)
-            .execution_options(**_NO_SYNC)
-        )
+    taking = (
+        update(Task)
+        .where(Task.id == due.c.id)
+        .values(state=TaskState.ACTIVE, not_before=None, elsewhere_until=None)
+        .returning(Task.priority, Task.id, Task.line)
+        .execution_options(**_NO_SYNC)
+    )
+    taken = sorted(session.execute(taking).all(), key=lambda task: (-task[0], task[1]))
+    tasks = {task_id: line for _, task_id, line in taken}
     session.execute(
         update(Allowance)
         .where(Allowance.cluster_id == cluster_id, Allowance.campaign_id == campaign_id)
@@ -239,8 +246,13 @@ def unsettled(session: Session, cluster_id: int) -> list[Unsettled]:
     ]
 
 
-def settle(session: Session, submission_id: int, found: Sequence[Adopted], array_id: int | None) -> list[int]:
-    """The submission is on the cluster with these jobs; tasks whose job is not among them go back: their ids."""
+def settle(
+    session: Session, submission_id: int, found: Sequence[Adopted], array_id: int | None, *, complete: bool = False
+) -> list[int]:
+    """The submission is on the cluster with these jobs; tasks whose job is not among them go back: their ids.
+
+    `complete`: none is missing, so none is looked for.
+    """
     if found:
         job = rows(
             "job",
@@ -259,17 +271,9 @@ def settle(session: Session, submission_id: int, found: Sequence[Adopted], array
         for each in found:
             if each.chain:
                 session.execute(update(Job).where(Job.id == each.job_id).values(chain=list(each.chain)))
-    missing = give_back(session, submission_id, counted=False)
+    missing = [] if complete else give_back(session, submission_id, counted=False)
     _close(session, submission_id, SubmissionState.SETTLED, array_id=array_id)
-    _forget_returns(session, submission_id)
     return missing
-
-
-def _forget_returns(session: Session, submission_id: int) -> None:
-    here = select(Job.task_id).where(Job.submission_id == submission_id)
-    session.execute(
-        update(Task).where(Task.id.in_(here), Task.returns > 0).values(returns=0).execution_options(**_NO_SYNC)
-    )
 
 
 def void(session: Session, submission_id: int, message: str, *, counted: bool) -> bool:
@@ -309,15 +313,17 @@ def refuse(session: Session, submission_id: int, news: events.News) -> None:
     _close(session, submission_id, SubmissionState.REFUSED, message=news.message)
 
 
-def note_duration(session: Session, cluster_id: int, seconds: float) -> None:
-    """Remember how long answers to submissions take: the slowest, and the usual."""
-    status = ClusterStatus
+def note_durations(session: Session, cluster_id: int, seconds: Sequence[float]) -> None:
+    """Remember how long some answers to submissions took: the slowest, and the usual."""
+    if not seconds:
+        return
+    status, usual = ClusterStatus, 1 - (1 - LEARNING) ** len(seconds)
     session.execute(
         update(status)
         .where(status.cluster_id == cluster_id)
         .values(
-            slowest_submission=func.greatest(status.slowest_submission, seconds),
-            submission_time=status.submission_time + LEARNING * (seconds - status.submission_time),
+            slowest_submission=func.greatest(status.slowest_submission, max(seconds)),
+            submission_time=status.submission_time + usual * (fmean(seconds) - status.submission_time),
         )
         .execution_options(**_NO_SYNC)
     )

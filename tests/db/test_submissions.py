@@ -115,6 +115,7 @@ def test_an_arrival_ends_the_row_of_absences(books, cluster, campaign):
         with books.transaction(cluster) as session:
             submissions.void(session, claimed.submission_id, "absent", counted=True)
     jobs = books.submit(cluster, campaign, 4)
+    books.finish(cluster, dict.fromkeys(jobs, books.preempted))
     assert {books.task_of(job_id).returns for job_id in jobs} == {0}
 
 
@@ -193,9 +194,9 @@ def test_tasks_that_come_back_wait_for_a_cancelling_and_see_it(books, cluster, c
 
 
 def test_the_slowest_answer_and_the_usual_are_remembered(books, cluster):
-    for seconds in (2.5, 0.1, 3.5, *[2.0] * 60):
+    for seconds in ([2.5], [], [0.1, 3.5], *[[2.0, 2.0]] * 30):
         with books.transaction() as session:
-            submissions.note_duration(session, cluster, seconds)
+            submissions.note_durations(session, cluster, seconds)
     with books.transaction() as session:
         assert clusters.status(session, cluster).slowest_submission == 3.5
         assert clusters.status(session, cluster).submission_time == pytest.approx(2.0, abs=0.01)
