@@ -28,7 +28,7 @@ class RemoteState(enum.Enum):
 
     @property
     def final(self) -> bool:
-        return self in (RemoteState.TERMINATED, RemoteState.ERROR)
+        return self is RemoteState.TERMINATED or self is RemoteState.ERROR
 
 
 class RemoteEvent(msgspec.Struct, frozen=True):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(NamedTuple):
     """A job with the submission's name as it was seen on the cluster.
 
     `key`: the job id in its command line, None where there is none. `held`: it waits and will not start by
@@ -24,8 +24,7 @@ class Sighting:
     succeeded: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """The tries of one key under the ids that the cluster gave it, oldest first."""
 
     sightings: tuple[Sighting, ...]
@@ -50,12 +49,15 @@ class Pairing:
     missing: frozenset[int]
 
 
-def pair(keys: Collection[int], sightings: Iterable[Sighting]) -> Pairing:
+def pair(keys: Set[int], sightings: Collection[Sighting]) -> Pairing:
     """Pair the keys of a submission with what was seen of it.
 
     Of several chains with one key one is kept, the others are surplus; so are jobs that are held, and those
     whose key is not of this submission. What has ended needs no deletion.
     """
+    seen_once = {each.key: Chain((each,)) for each in sightings if each.key is not None and not each.held}
+    if len(seen_once) == len(sightings) and seen_once.keys() <= keys:  # by far the most submissions
+        return Pairing(seen_once, (), frozenset(keys - seen_once.keys()))
     by_key: dict[int | None, list[Sighting]] = defaultdict(list)
     for sighting in sightings:
         by_key[sighting.key if sighting.key in keys else None].append(sighting)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
@@ -48,4 +47,6 @@ def finish(session: Session, site: Site, ends: Sequence[End]) -> set[int]:
 
 def path(remote: RemoteJob, name: str) -> str:
     """Where an output file is; the cluster says it relative to the job's directory."""
-    return posixpath.join(remote.launching_directory, name) if name else ""
+    if not name or name.startswith("/"):
+        return name
+    return f"{remote.launching_directory.rstrip('/')}/{name}" if remote.launching_directory else name

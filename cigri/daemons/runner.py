@@ -54,6 +54,7 @@ class Runner(Daemon):
 
     def close(self) -> None:
         super().close()
+        self._submitter.close()
         self._sites.close()
 
     def cycle(self) -> str:

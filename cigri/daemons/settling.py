@@ -80,9 +80,15 @@ class Settler:
             readings.seen, readings.seen_at, readings.absent = ids, now, 0
         if now - readings.seen_at < site.settings.settle_reading_delay:
             return False
-        adopt(site, submission, _details(site, named), array_id=min(ids))
+        self._adopt(site, submission, _details(site, named))
         log.info("%s: submission %s found and adopted (%d jobs)", site.name, submission.name, len(ids))
         return True
+
+    @staticmethod
+    def _adopt(site: Site, submission: Unsettled, found: list[RemoteJob]) -> None:
+        if adopt(site, submission, found, array_id=min(job.id for job in found)):
+            with site.transaction() as session:
+                notify(session, "jobs")
 
     def _absent(self, site: Site, submission: Unsettled, slowest: float) -> bool:
         readings = self._readings[submission.id]
@@ -92,7 +98,7 @@ class Settler:
             return False
         if ended := [job for job in site.cluster.error_jobs(submission.login) if job.name == submission.name]:
             # They came, and ended without ever being in the lists of what lives or ran.
-            adopt(site, submission, _details(site, ended), array_id=min(job.id for job in ended))
+            self._adopt(site, submission, _details(site, ended))
             return True
         with site.transaction() as session:
             worn = submissions.void(session, submission.id, "taken as absent", counted=True)
@@ -129,7 +135,8 @@ def complete_listing(site: Site, login: str, since: float) -> list[RemoteJob]:
 def adopt(site: Site, submission: Unsettled, found: list[RemoteJob], array_id: int) -> list[RemoteJob]:
     """The submission is on the cluster with these jobs: pair them with ours, give back what is not there.
 
-    Those that the cluster has ended well already are ended here, too: nobody asks for them again. They are returned.
+    Those that the cluster has ended well already are ended here, too: nobody asks for them again. They are returned,
+    and whoever schedules is yet to be told.
     """
     own = {job.id: job for job in found if job.name == submission.name}
     pairing = pair(submission.job_ids, [sighting(job) for job in own.values()])
@@ -147,7 +154,7 @@ def adopt(site: Site, submission: Unsettled, found: list[RemoteJob], array_id: i
             finish(session, site, ends)
         complete = not pairing.missing
         missing = submissions.settle(session, submission.id, adopted, array_id, complete=complete)
-        if missing or ends:
+        if missing:
             notify(session, "jobs")
     if missing:
         log.warning("%s: %d jobs of submission %s are not there", site.name, len(missing), submission.name)

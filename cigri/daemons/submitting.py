@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import enum
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 
 from cigri.clusters.base import RemoteJob, Submission
@@ -28,12 +31,22 @@ WEDGED_DELAY = timedelta(minutes=10)
 SCARCITY_DELAY = timedelta(minutes=1)
 
 
+class Fate(enum.Enum):
+    """What became of a request to submit."""
+
+    SENT = enum.auto()
+    REFUSED = enum.auto()
+    UNSURE = enum.auto()  # it is looked up before anything else is sent
+
+
 class Submitter:
     """Sends what the metascheduler allows to one cluster; `ended_at_once` is told of what had ended by then."""
 
     def __init__(self, ended_at_once: Callable[[float, Sequence[RemoteJob]], None]) -> None:
         self._ended_at_once = ended_at_once
         self._took: list[float] = []  # seconds, of submissions that are not noted yet
+        self._ended = False  # in this round some had
+        self._thread = ThreadPoolExecutor(1, "claims")
         self._grid_id = ""
         self._held = False
 
@@ -41,7 +54,7 @@ class Submitter:
         """Submit what is allowed now; how many jobs were sent. A cluster error ends the round."""
         with site.transaction() as session:
             submissions.note_durations(session, site.id, self._took)
-            self._took = []
+            self._took, self._ended = [], False
             granted = allowances.granted(session, site.id)
             self._grid_id = self._grid_id or grid.grid_id(session)
             launches = stages.to_launch(session, site.id)
@@ -50,25 +63,58 @@ class Submitter:
         # The cluster's own time before the request: where a look-up begins to search.
         clock = site.cluster.clock()
         site.cluster.check_health()
+        sent = self._submit(site, launches, granted, clock)
+        if self._ended:
+            with site.transaction() as session:
+                notify(session, "jobs")
+        return sent
+
+    def close(self) -> None:
+        """Let the thread go that claims."""
+        self._thread.shutdown()
+
+    def _submit(
+        self, site: Site, launches: Sequence[tuple[int, int]], granted: Sequence[tuple[int, int]], clock: float
+    ) -> int:
         until = time.monotonic() + LONGEST_ROUND
         sent = 0
         for job_id, campaign_id in launches:
             if not entitled(site, campaign_id):
                 continue
             claimed = self._claim_stage(site, job_id, campaign_id, clock)
-            if claimed is not None and not self._send(site, claimed):
+            if claimed is not None and self._send(site, claimed) is Fate.UNSURE:
                 return sent
             sent += claimed is not None
         for campaign_id, tasks in granted:
-            while tasks > 0 and time.monotonic() < until and entitled(site, campaign_id):
-                claimed = self._claim(site, campaign_id, clock, min(tasks, site.chunk))
-                if claimed is None:
-                    break
-                tasks -= len(claimed.lines)
-                if not self._send(site, claimed):
-                    return sent
-                sent += len(claimed.lines)
+            with contextlib.closing(self._claims(site, campaign_id, clock, tasks, until)) as claims:
+                for claimed in claims:
+                    if (fate := self._send(site, claimed)) is Fate.UNSURE:
+                        return sent
+                    if fate is Fate.REFUSED:
+                        break
+                    sent += len(claimed.lines)
         return sent
+
+    def _claims(self, site: Site, campaign_id: int, clock: float, tasks: int, until: float) -> Generator[Claimed]:
+        """Submissions of so many tasks, each claimed while the one before is under way.
+
+        When nobody wants the next, it was never sent and goes back.
+        """
+        ahead: Future[Claimed | None] | None = None
+        try:
+            while tasks > 0 and time.monotonic() < until:
+                limit = min(tasks, site.chunk)
+                claimed = self._claim(site, campaign_id, clock, limit) if ahead is None else ahead.result()
+                ahead = None
+                if claimed is None:
+                    return
+                tasks -= len(claimed.lines)
+                if tasks > 0 and len(claimed.lines) == limit:
+                    ahead = self._thread.submit(self._claim, site, campaign_id, clock, min(tasks, site.chunk))
+                yield claimed
+        finally:
+            if ahead is not None and (unsent := ahead.result()) is not None:
+                self._take_back(site, unsent, "it was not sent after all")
 
     def _hold(self, held: bool) -> bool:
         if held and not self._held:
@@ -92,6 +138,8 @@ class Submitter:
             )
 
     def _claim(self, site: Site, campaign_id: int, clock: float, limit: int) -> Claimed | None:
+        if not entitled(site, campaign_id):
+            return None
         name = names.make(self._grid_id, campaign_id, os.urandom(names.RANDOM_BYTES))
         with site.transaction() as session:
             return submissions.claim(
@@ -104,8 +152,8 @@ class Submitter:
                 limit=limit,
             )
 
-    def _send(self, site: Site, claimed: Claimed) -> bool:
-        """Send a claimed submission; whether the next may be sent at once."""
+    def _send(self, site: Site, claimed: Claimed) -> Fate:
+        """Send a claimed submission."""
         site = site.acting(claimed.campaign_id)
         try:
             request = build(site, claimed)
@@ -113,7 +161,7 @@ class Submitter:
             # One campaign that cannot be sent must not end the runner of all.
             log.exception("campaign %d cannot be sent to %s", claimed.campaign_id, site.name)
             self._refused(site, claimed, Refused(f"the campaign cannot be sent to {site.name}: {error!r}"))
-            return True
+            return Fate.REFUSED
         began = time.monotonic()
         try:
             array_id = site.cluster.submit(request)
@@ -122,29 +170,31 @@ class Submitter:
             raise
         except Refused as error:
             self._refused(site, claimed, error)
-            return True
+            return Fate.REFUSED
         except NoAnswer as error:
             log.warning("%s: submission %s: %s; it will be looked up", site.name, claimed.name, error)
             self._set_aside_if_wedged(site, claimed)
-            return False
+            return Fate.UNSURE
         self._took.append(time.monotonic() - began)
         return self._settle(site, claimed, request, array_id)
 
-    def _settle(self, site: Site, claimed: Claimed, request: Submission, array_id: int) -> bool:
+    def _settle(self, site: Site, claimed: Claimed, request: Submission, array_id: int) -> Fate:
         try:
             found = site.cluster.array(array_id, details=True)
         except ClusterError as error:
             log.warning("%s: submission %s cannot be listed: %s", site.name, claimed.name, error)
-            return False
+            return Fate.UNSURE
         own = [job for job in found if job.name == claimed.name]
         if len(own) != len(claimed.lines):
             log.warning("%s: submission %s shows %d jobs of %d; it will be looked up", site.name, claimed.name,
                         len(own), len(claimed.lines))  # fmt: skip
-            return False
-        self._ended_at_once(claimed.remote_clock, adopt(site, _unsettled(claimed), own, array_id))
+            return Fate.UNSURE
+        ended = adopt(site, _unsettled(claimed), own, array_id)
+        self._ended_at_once(claimed.remote_clock, ended)
+        self._ended = self._ended or bool(ended)
         if "besteffort" in request.types:
             _check_queue(site, claimed, own)
-        return True
+        return Fate.SENT
 
     def _take_back(self, site: Site, claimed: Claimed, message: str) -> None:
         with site.transaction() as session:

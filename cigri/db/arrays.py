@@ -9,64 +9,63 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Dialect,
-    Float,
-    FromClause,
-    Integer,
-    String,
+    TableValuedAlias,
+    TypeDecorator,
     any_,
-    cast,
+    bindparam,
     func,
     literal,
-    select,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from sqlalchemy.types import TypeEngine
 
 
-def among(column: Any, ids: Iterable[int]) -> ColumnElement[bool]:
-    """Whether a column is one of these whole numbers, however many: IN has a parameter for each, and a limit."""
-    found: ColumnElement[bool] = column == any_(_array(BigInteger(), list(ids)))
-    return found
-
-
-def rows(name: str, **columns: tuple[TypeEngine[Any], Sequence[Any]]) -> FromClause:
-    """A table `name` whose columns are these lists, all of one length: column=(type, values)."""
-    same = {column for column, (_, values) in columns.items() if len(values) > 1 and _alike(values)}
-    lists = {column: found for column, found in columns.items() if column not in same}
-    if not same or not lists:
-        return _unnested(columns, name)
-    # What all rows have alike goes once: tens of thousands of jobs have few ways to end.
-    table = _unnested(lists, f"{name}_lists")
-    told = [
-        cast(values[0], kind).label(column) if column in same else table.c[column]
-        for column, (kind, values) in columns.items()
-    ]
-    return select(*told).select_from(table).subquery(name)
-
-
-def _unnested(columns: dict[str, tuple[TypeEngine[Any], Sequence[Any]]], name: str) -> FromClause:
-    arrays = [_array(kind, values) for kind, values in columns.values()]
-    return func.unnest(*arrays).table_valued(*columns, name=name).render_derived()
-
-
-def _alike(values: Sequence[Any]) -> bool:
-    return list(values).count(values[0]) == len(values)
-
-
-def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> ColumnElement[Any]:
-    if isinstance(kind, Integer | Float) or type(kind) is String:
-        return literal(values, _Text(kind))
-    return cast(list(values), ARRAY(kind))
-
-
-class _Text(TypeDecorator[Sequence[Any]]):
-    """An array of numbers or text, sent as PostgreSQL writes it: psycopg takes ten times as long for a list."""
+class Array(TypeDecorator[Sequence[Any]]):
+    """An array of numbers, words or text, sent as PostgreSQL writes it: psycopg takes ten times as long for a list."""
 
     impl = ARRAY
     cache_ok = True
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Sequence[Any] | None], str]:
         return _written
+
+
+class Rows:
+    """A table `name` whose columns are lists, for statements that are built once: the lists come with each execution.
+
+    Whoever builds a statement of this size anew each time spends more on it than on what it does.
+    """
+
+    def __init__(self, name: str, **columns: TypeEngine[Any]) -> None:
+        self._name = name
+        arrays = [bindparam(f"{name}_{column}", type_=Array(kind)) for column, kind in columns.items()]
+        self.table = _table(name, columns, arrays)
+        self.c = self.table.c
+
+    def given(self, **lists: Sequence[Any]) -> dict[str, Sequence[Any]]:
+        """The parameters of a statement: a list for each column, all of one length."""
+        return {f"{self._name}_{column}": values for column, values in lists.items()}
+
+
+def among(column: Any, ids: Iterable[int] | str) -> ColumnElement[bool]:
+    """Whether a column is one of these whole numbers, however many: IN has a parameter for each, and a limit.
+
+    `ids` may be the name of the parameter with which they come.
+    """
+    kind = Array(BigInteger())
+    found: ColumnElement[bool] = column == any_(
+        bindparam(ids, type_=kind) if isinstance(ids, str) else literal(list(ids), kind)
+    )
+    return found
+
+
+def rows(name: str, **columns: tuple[TypeEngine[Any], Sequence[Any]]) -> TableValuedAlias:
+    """A table `name` whose columns are these lists, all of one length: column=(type, values)."""
+    return _table(name, columns, [literal(values, Array(kind)) for kind, values in columns.values()])
+
+
+def _table(name: str, columns: Iterable[str], arrays: Sequence[ColumnElement[Any]]) -> TableValuedAlias:
+    return func.unnest(*arrays).table_valued(*columns, name=name).render_derived()
 
 
 def _written(values: Sequence[Any] | None) -> str:

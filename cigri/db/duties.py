@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine, bindparam, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -48,6 +48,7 @@ _END = text("""
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE pid <> pg_backend_pid() AND (pid = :backend_pid OR application_name = :sessions)
 """)
+_EPOCH = select(Row.epoch).where(Row.name == bindparam("duty")).with_for_update(read=True, key_share=True)
 LONGEST_APPLICATION = 63
 
 
@@ -62,7 +63,10 @@ def boottime() -> float:
 
 
 class Duty:
-    """The holding of one duty by this process. Only one thread may use it, besides the one it starts itself."""
+    """The holding of one duty by this process. Only one thread may use it, besides the one it starts itself.
+
+    `check` and `guard` are for any thread.
+    """
 
     def __init__(self, engine: Engine, name: str, timeout: float = 12.0) -> None:
         self.name = name
@@ -115,8 +119,7 @@ class Duty:
 
         A successor waits until the transaction has ended (FOR KEY SHARE); the holder's own stamps do not.
         """
-        row = select(Row.epoch).where(Row.name == self.name)
-        epoch = session.scalar(row.with_for_update(read=True, key_share=True))
+        epoch = session.scalar(_EPOCH, {"duty": self.name})
         if epoch != self.epoch or not self.held:
             raise DutyLost(f"duty {self.name}: somebody else has it now (epoch {epoch}, ours was {self.epoch})")
 

@@ -34,6 +34,9 @@ CONNECT_ARGS: dict[str, Any] = {
 # A plan for any values knows neither which rows a partial index has nor how large a campaign is.
 ANY_SIZE = {"plan_cache_mode": "force_custom_plan", "jit": "off"}
 
+_WRITER = text("SELECT set_config('cigri.writer', :writer, true)")
+_NOTIFY = text("SELECT pg_notify('cigri', :topic)")
+
 
 def create_engine(
     url: str, *, application: str = "cigri", pool_size: int = 2, idle_limit: float = 0, any_size: bool = False
@@ -61,13 +64,13 @@ def transaction(engine: Engine, writer: int = 0) -> Iterator[Session]:
     """
     with Session(engine, expire_on_commit=False) as session, session.begin():
         if writer:
-            session.execute(text("SELECT set_config('cigri.writer', :writer, true)"), {"writer": str(writer)})
+            session.execute(_WRITER, {"writer": str(writer)})
         yield session
 
 
 def notify(session: Session, topic: str) -> None:
     """Wake whoever listens; `topic` says what changed (campaigns, allowances, jobs, kills, clusters)."""
-    session.execute(text("SELECT pg_notify('cigri', :topic)"), {"topic": topic})
+    session.execute(_NOTIFY, {"topic": topic})
 
 
 def require_safety(engine: Engine) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Float, Integer, Row, SmallInteger, String, case, delete, func, select, update
+import msgspec
+from msgspec.structs import replace
+from sqlalchemy import BigInteger, Float, Integer, SmallInteger, String, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION
 from sqlalchemy.orm import Session
 
@@ -17,21 +18,19 @@ from cigri.core import ledger
 from cigri.core.outcome import Outcome, Policy, Verdict, of_stage, spent
 from cigri.core.states import FINAL, FOLLOWED, JOB_MOVES, CampaignState, JobKind, JobState, StageState, TaskState
 from cigri.db import events, stages
-from cigri.db.arrays import among, rows
+from cigri.db.arrays import Rows, among, rows
 from cigri.db.tables import LIVING, Campaign, CampaignCluster, Cluster, Job, Submission, Task
 from cigri.errors import CigriError
 
 _NO_SYNC = {"synchronize_session": False}
 PAGE = 2000
-Ended = Row[int, int | None, int, JobKind, float, int, float]
 
 
 class IllegalMove(CigriError):
     """A move that the life of a job does not have: a bug."""
 
 
-@dataclass(frozen=True, slots=True)
-class Followed:
+class Followed(msgspec.Struct, frozen=True, gc=False):
     """A job that the cluster has, as far as the database knows. Ages are seconds by the database's clock."""
 
     id: int
@@ -51,8 +50,7 @@ class Followed:
     sent: float = 0.0  # the cluster's time before it was sent, unix seconds
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """The end of a job as it goes into the database. Times are unix seconds of the cluster, 0 for unknown.
 
     `remote_id`, `array_index`: of a job that was only being sent until now; None for those that have them.
@@ -184,6 +182,19 @@ def follow_new_id(session: Session, job: Followed, remote_id: int) -> None:
     )
 
 
+class _Ending(NamedTuple):
+    """A live job that is locked, and its end. Times are unix seconds."""
+
+    id: int
+    task_id: int | None
+    campaign_id: int
+    kind: JobKind
+    start: float | None
+    resources: int
+    now: float
+    end: End
+
+
 def finish(
     session: Session, cluster_id: int, ends: Sequence[End], max_failures: int = 10, preempted_charge: float = 1.0
 ) -> set[int]:
@@ -196,164 +207,206 @@ def finish(
     by_id = {end.job_id: end for end in ends}
     campaigns = lock_campaigns(session, by_id)
     live = _lock_live(session, by_id)
-    for job in live:
-        if job.kind is not JobKind.TASK:
-            end = by_id[job.id]
-            by_id[job.id] = dataclasses.replace(end, verdict=of_stage(end.verdict, job.kind))
-    told = _record_events(session, cluster_id, live, by_id)
+    told = _record_events(session, cluster_id, live)
     if not live:
         return set()
-    _end_jobs(session, [by_id[job.id] for job in live], told)
-    _place_tasks(session, cluster_id, live, by_id, campaigns)
-    _keep_books(session, cluster_id, live, by_id, told, max_failures, preempted_charge)
-    stages.ended(session, [(job.id, _STAGES[by_id[job.id].verdict.task]) for job in live if job.task_id is None])
+    _end_jobs(session, live, told)
+    _place_tasks(session, cluster_id, live, campaigns)
+    _keep_books(session, cluster_id, live, told, max_failures, preempted_charge)
+    stages.ended(session, [(job.id, _STAGES[job.end.verdict.task]) for job in live if job.task_id is None])
     return {job.id for job in live}
+
+
+_LOCK_CAMPAIGNS = (
+    select(Campaign.id, Campaign.state)
+    .where(Campaign.id.in_(select(Job.campaign_id).where(among(Job.id, "job_ids")).distinct()))
+    .order_by(Campaign.id)
+    .with_for_update(read=True)
+)
 
 
 def lock_campaigns(session: Session, job_ids: Iterable[int]) -> dict[int, CampaignState]:
     """The campaigns of these jobs, locked against cancelling until the transaction ends."""
-    ids = select(Job.campaign_id).where(among(Job.id, job_ids)).distinct()
-    query = (
-        select(Campaign.id, Campaign.state).where(Campaign.id.in_(ids)).order_by(Campaign.id).with_for_update(read=True)
+    return dict(session.execute(_LOCK_CAMPAIGNS, {"job_ids": list(job_ids)}).all())
+
+
+_LOCK_LIVE = (
+    select(
+        Job.id,
+        Job.task_id,
+        Job.campaign_id,
+        Job.kind,
+        func.extract("epoch", Job.start_time).cast(Float()),
+        func.coalesce(Job.resources_used, 1),
+        func.extract("epoch", func.now()).cast(Float()),
     )
-    return dict(session.execute(query).all())
+    .where(among(Job.id, "job_ids"), LIVING)
+    .order_by(Job.id)
+    .with_for_update()
+)
 
 
-def _lock_live(session: Session, job_ids: Iterable[int]) -> Sequence[Ended]:
-    query = (
-        select(
-            Job.id,
-            Job.task_id,
-            Job.campaign_id,
-            Job.kind,
-            func.extract("epoch", Job.start_time).cast(Float()).label("start"),
-            func.coalesce(Job.resources_used, 1).label("resources"),
-            func.extract("epoch", func.now()).cast(Float()).label("now"),
-        )
-        .where(among(Job.id, job_ids), LIVING)
-        .order_by(Job.id)
-        .with_for_update()
-    )
-    return session.execute(query).all()
+def _lock_live(session: Session, ends: dict[int, End]) -> list[_Ending]:
+    live = [_Ending(*row, ends[row[0]]) for row in session.execute(_LOCK_LIVE, {"job_ids": list(ends)})]
+    return [job if job.kind is JobKind.TASK else _of_stage(job) for job in live]
 
 
-def _record_events(session: Session, cluster_id: int, live: Sequence[Ended], by_id: dict[int, End]) -> dict[int, int]:
+def _of_stage(job: _Ending) -> _Ending:
+    return job._replace(end=replace(job.end, verdict=of_stage(job.end.verdict, job.kind)))
+
+
+def _record_events(session: Session, cluster_id: int, live: Sequence[_Ending]) -> dict[int, int]:
     """Record one event for all alike ends of a campaign; the event of each job that has one."""
-    alike: dict[tuple[int, str, str], list[int]] = defaultdict(list)
+    alike: dict[tuple[int, str, str], list[_Ending]] = defaultdict(list)
     for job in live:
-        verdict = by_id[job.id].verdict
+        verdict = job.end.verdict
         if verdict.code:
-            alike[job.campaign_id, verdict.code, verdict.alike].append(job.id)
+            alike[job.campaign_id, verdict.code, verdict.alike].append(job)
     told: dict[int, int] = {}
-    for (campaign_id, code, likeness), job_ids in sorted(alike.items()):
-        first = by_id[job_ids[0]]
+    for (campaign_id, code, likeness), ended in sorted(alike.items()):
+        first = ended[0].end
         news = events.News(
             code,
             "\n".join(filter(None, (first.verdict.message, first.tail))),
             campaign_id,
             cluster_id,
-            job_ids[0],
-            job_ids[-1],
-            len(job_ids),
+            ended[0].id,
+            ended[-1].id,
+            len(ended),
             likeness,
         )
-        told.update(dict.fromkeys(job_ids, events.record(session, news)))
+        told.update(dict.fromkeys([job.id for job in ended], events.record(session, news)))
     return told
 
 
-def _end_jobs(session: Session, ends: Sequence[End], told: dict[int, int]) -> None:
-    end = rows(
-        "end_of_job",
-        id=(BigInteger(), [end.job_id for end in ends]),
-        state=(Job.state.type, [end.verdict.job for end in ends]),
-        outcome=(String(), [end.verdict.outcome.value for end in ends]),
-        exit_code=(Integer(), [end.exit_code for end in ends]),
-        start=(DOUBLE_PRECISION(), [end.start_time for end in ends]),
-        stop=(DOUBLE_PRECISION(), [end.stop_time for end in ends]),
-        node=(String(), [end.node_name for end in ends]),
-        resources=(Integer(), [end.resources for end in ends]),
-        stdout=(String(), [end.stdout_path for end in ends]),
-        stderr=(String(), [end.stderr_path for end in ends]),
-        word=(String(), [end.word for end in ends]),
-        event=(BigInteger(), [told.get(end.job_id) for end in ends]),
-        remote_id=(BigInteger(), [end.remote_id for end in ends]),
-        array_index=(Integer(), [end.array_index for end in ends]),
+_END = Rows(
+    "end_of_job",
+    id=BigInteger(),
+    state=Job.state.type,
+    outcome=String(),
+    exit_code=Integer(),
+    start=DOUBLE_PRECISION(),
+    stop=DOUBLE_PRECISION(),
+    node=String(),
+    resources=Integer(),
+    stdout=String(),
+    stderr=String(),
+    word=String(),
+    event=BigInteger(),
+    remote_id=BigInteger(),
+    array_index=Integer(),
+)
+_END_JOBS = (
+    update(Job)
+    .where(Job.id == _END.c.id)
+    .values(
+        state=_END.c.state,
+        outcome=_END.c.outcome,
+        exit_code=_END.c.exit_code,
+        start_time=func.coalesce(_instant(_END.c.start), Job.start_time),
+        stop_time=_instant(_END.c.stop),
+        node_name=func.coalesce(func.nullif(_END.c.node, ""), Job.node_name),
+        resources_used=func.coalesce(func.nullif(_END.c.resources, 0), Job.resources_used),
+        stdout_path=func.nullif(_END.c.stdout, ""),
+        stderr_path=func.nullif(_END.c.stderr, ""),
+        remote_word=func.nullif(_END.c.word, ""),
+        event_id=_END.c.event,
+        remote_id=func.coalesce(_END.c.remote_id, Job.remote_id),
+        array_index=func.coalesce(_END.c.array_index, Job.array_index),
+        ended_at=func.now(),
     )
-    session.execute(
-        update(Job)
-        .where(Job.id == end.c.id)
-        .values(
-            state=end.c.state,
-            outcome=end.c.outcome,
-            exit_code=end.c.exit_code,
-            start_time=func.coalesce(_instant(end.c.start), Job.start_time),
-            stop_time=_instant(end.c.stop),
-            node_name=func.coalesce(func.nullif(end.c.node, ""), Job.node_name),
-            resources_used=func.coalesce(func.nullif(end.c.resources, 0), Job.resources_used),
-            stdout_path=func.nullif(end.c.stdout, ""),
-            stderr_path=func.nullif(end.c.stderr, ""),
-            remote_word=func.nullif(end.c.word, ""),
-            event_id=end.c.event,
-            remote_id=func.coalesce(end.c.remote_id, Job.remote_id),
-            array_index=func.coalesce(end.c.array_index, Job.array_index),
-            ended_at=func.now(),
-        )
-        .execution_options(**_NO_SYNC)
-    )
+    .execution_options(**_NO_SYNC)
+)
 
 
-def _place_tasks(
-    session: Session,
-    cluster_id: int,
-    live: Sequence[Ended],
-    by_id: dict[int, End],
-    campaigns: dict[int, CampaignState],
-) -> None:
-    placed = [job for job in live if job.task_id is not None]
-    verdicts = [by_id[job.id].verdict for job in placed]
-    cancelled = [campaigns[job.campaign_id] is CampaignState.CANCELLED for job in placed]
-    failing = {job.campaign_id for job in placed if by_id[job.id].verdict.outcome in finishing.FAILINGS}
-    mobile = _with_other_clusters(session, cluster_id, failing) if failing else frozenset()
-    elsewhere = [finishing.elsewhere(by_id[job.id].verdict.outcome, others=job.campaign_id in mobile) for job in placed]
-    place = rows(
-        "place",
-        id=(BigInteger(), [job.task_id for job in placed]),
-        state=(Task.state.type, [_place(*both) for both in zip(verdicts, cancelled, strict=True)]),
-        priority=(SmallInteger(), [verdict.priority for verdict in verdicts]),
-        walltimes=(SmallInteger(), [int(verdict.outcome is Outcome.WALLTIME) for verdict in verdicts]),
-        tries=(SmallInteger(), [int(verdict.counts) for verdict in verdicts]),
-        delay=(DOUBLE_PRECISION(), [verdict.delay for verdict in verdicts]),
-        elsewhere=(DOUBLE_PRECISION(), elsewhere),
+def _end_jobs(session: Session, live: Sequence[_Ending], told: dict[int, int]) -> None:
+    ends = [job.end for job in live]
+    given = _END.given(
+        id=[end.job_id for end in ends],
+        state=[end.verdict.job for end in ends],
+        outcome=[end.verdict.outcome for end in ends],
+        exit_code=[end.exit_code for end in ends],
+        start=[end.start_time for end in ends],
+        stop=[end.stop_time for end in ends],
+        node=[end.node_name for end in ends],
+        resources=[end.resources for end in ends],
+        stdout=[end.stdout_path for end in ends],
+        stderr=[end.stderr_path for end in ends],
+        word=[end.word for end in ends],
+        event=[told.get(end.job_id) for end in ends],
+        remote_id=[end.remote_id for end in ends],
+        array_index=[end.array_index for end in ends],
     )
-    change = (
-        update(Task)
-        .where(
-            Task.id == place.c.id,
-            (Task.state == TaskState.ACTIVE) | ((place.c.state == TaskState.DONE) & (Task.state != TaskState.DONE)),
-        )
-        .values(
-            state=place.c.state,
-            priority=place.c.priority,
-            walltimes=Task.walltimes + place.c.walltimes,
-            tries=Task.tries + place.c.tries,
-            returns=0,  # its submission had arrived
-            not_before=_in(place.c.delay),
-            failed_on=case((place.c.elsewhere > 0, cluster_id), else_=Task.failed_on),
-            elsewhere_until=_in(place.c.elsewhere),
-        )
-        .returning(Task.id)
-        .execution_options(**_NO_SYNC)
-    )
-    moved = set(session.scalars(change))
-    for job in placed:
-        if by_id[job.id].verdict.task is TaskState.DONE and job.task_id not in moved:
-            message = f"task {job.task_id} had succeeded already: this run is not counted"
-            events.record(session, events.News("DUPLICATE_RUN", message, job.campaign_id, cluster_id, job.id))
+    session.execute(_END_JOBS, given)
 
 
 def _in(seconds: Any) -> Any:
     """The instant after so many seconds; NULL for none."""
     return case((seconds > 0, func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)))
+
+
+_PLACE = Rows(
+    "place",
+    id=BigInteger(),
+    state=Task.state.type,
+    priority=SmallInteger(),
+    walltimes=SmallInteger(),
+    tries=SmallInteger(),
+    delay=DOUBLE_PRECISION(),
+    elsewhere=DOUBLE_PRECISION(),
+)
+_PLACED = (
+    update(Task)
+    .where(
+        Task.id == _PLACE.c.id,
+        (Task.state == TaskState.ACTIVE) | ((_PLACE.c.state == TaskState.DONE) & (Task.state != TaskState.DONE)),
+    )
+    .values(
+        state=_PLACE.c.state,
+        priority=_PLACE.c.priority,
+        walltimes=Task.walltimes + _PLACE.c.walltimes,
+        tries=Task.tries + _PLACE.c.tries,
+        returns=0,  # its submission had arrived
+        not_before=_in(_PLACE.c.delay),
+        failed_on=case((_PLACE.c.elsewhere > 0, bindparam("here", type_=Integer())), else_=Task.failed_on),
+        elsewhere_until=_in(_PLACE.c.elsewhere),
+    )
+    .returning(Task.id)
+    .cte("placed")
+)
+# The tasks that were not placed although they are done: by another run.
+_PLACE_TASKS = (
+    select(_PLACE.c.id)
+    .where(_PLACE.c.state == TaskState.DONE, _PLACE.c.id.not_in(select(_PLACED.c.id)))
+    .execution_options(**_NO_SYNC)
+)
+
+
+def _place_tasks(
+    session: Session, cluster_id: int, live: Sequence[_Ending], campaigns: dict[int, CampaignState]
+) -> None:
+    placed = [job for job in live if job.task_id is not None]
+    verdicts = [job.end.verdict for job in placed]
+    cancelled = {each for each, state in campaigns.items() if state is CampaignState.CANCELLED}
+    failing = {job.campaign_id for job in placed if job.end.verdict.outcome in finishing.FAILINGS}
+    mobile = _with_other_clusters(session, cluster_id, failing) if failing else frozenset()
+    given = _PLACE.given(
+        id=[job.task_id for job in placed],
+        state=[_place(job.end.verdict, job.campaign_id in cancelled) for job in placed],
+        priority=[verdict.priority for verdict in verdicts],
+        walltimes=[int(verdict.outcome is Outcome.WALLTIME) for verdict in verdicts],
+        tries=[int(verdict.counts) for verdict in verdicts],
+        delay=[verdict.delay for verdict in verdicts],
+        elsewhere=[
+            finishing.elsewhere(job.end.verdict.outcome, others=job.campaign_id in mobile) if failing else 0.0
+            for job in placed
+        ],
+    )
+    again = set(session.scalars(_PLACE_TASKS, {**given, "here": cluster_id}))
+    for job in placed:
+        if job.task_id in again:
+            message = f"task {job.task_id} had succeeded already: this run is not counted"
+            events.record(session, events.News("DUPLICATE_RUN", message, job.campaign_id, cluster_id, job.id))
 
 
 def _with_other_clusters(session: Session, cluster_id: int, campaign_ids: Iterable[int]) -> frozenset[int]:
@@ -379,33 +432,59 @@ class _Books:
     longest: float = 0.0
     event: int | None = None
 
-    def add(self, job: Ended, end: End, event: int | None, preempted_charge: float) -> None:
-        place = end.verdict.task
-        if job.task_id is not None and place is TaskState.DONE:
+    def add(self, job: _Ending, event: int | None, preempted_charge: float) -> None:
+        verdict = job.end.verdict
+        if job.task_id is not None and verdict.task is TaskState.DONE:
             self.done += 1
-        elif job.task_id is not None and place is TaskState.FAILED:
+        elif job.task_id is not None and verdict.task is TaskState.FAILED:
             self.failed += 1
             self.event = event or self.event
-        preempted = end.verdict.outcome is Outcome.PREEMPTED
-        charge = ledger.charged(_used(job, end), preempted=preempted, preempted_charge=preempted_charge)
+        preempted = verdict.outcome is Outcome.PREEMPTED
+        charge = ledger.charged(_used(job), preempted=preempted, preempted_charge=preempted_charge)
         self.ended += 1
         self.used += charge
         self.longest = max(self.longest, charge)
 
 
-def _used(job: Ended, end: End) -> float:
+def _used(job: _Ending) -> float:
     """Core-seconds; of a job whose end nobody has seen, until now."""
+    end = job.end
     start = end.start_time or (job.start or 0.0)
     if not start:
         return 0.0
     return max(0.0, (end.stop_time or job.now) - start) * (end.resources or job.resources)
 
 
+_BOOKS = Rows(
+    "books",
+    campaign_id=Integer(),
+    done=Integer(),
+    failed=Integer(),
+    ended=BigInteger(),
+    used=DOUBLE_PRECISION(),
+    longest=DOUBLE_PRECISION(),
+)
+_PAIR = CampaignCluster
+_KEEP_BOOKS = (
+    update(_PAIR)
+    .where(_PAIR.cluster_id == bindparam("here", type_=Integer()), _PAIR.campaign_id == _BOOKS.c.campaign_id)
+    .values(
+        done=_PAIR.done + _BOOKS.c.done,
+        failed=_PAIR.failed + _BOOKS.c.failed,
+        ended=_PAIR.ended + _BOOKS.c.ended,
+        used=_PAIR.used + _BOOKS.c.used,
+        uncharged=_PAIR.uncharged + _BOOKS.c.used,
+        longest=func.greatest(_PAIR.longest, _BOOKS.c.longest),
+    )
+    .returning(_PAIR.campaign_id, _PAIR.done, _PAIR.failed, _PAIR.max_failures)
+    .execution_options(**_NO_SYNC)
+)
+
+
 def _keep_books(
     session: Session,
     cluster_id: int,
-    live: Sequence[Ended],
-    by_id: dict[int, End],
+    live: Sequence[_Ending],
     told: dict[int, int],
     max_failures: int,
     preempted_charge: float,
@@ -413,33 +492,17 @@ def _keep_books(
     """Keep the books of the campaigns on this cluster; those that have failed enough get no more jobs there."""
     added: dict[int, _Books] = defaultdict(_Books)
     for job in live:
-        added[job.campaign_id].add(job, by_id[job.id], told.get(job.id), preempted_charge)
+        added[job.campaign_id].add(job, told.get(job.id), preempted_charge)
     ids = sorted(added)
-    books = rows(
-        "books",
-        campaign_id=(Integer(), ids),
-        done=(Integer(), [added[each].done for each in ids]),
-        failed=(Integer(), [added[each].failed for each in ids]),
-        ended=(BigInteger(), [added[each].ended for each in ids]),
-        used=(DOUBLE_PRECISION(), [added[each].used for each in ids]),
-        longest=(DOUBLE_PRECISION(), [added[each].longest for each in ids]),
+    given = _BOOKS.given(
+        campaign_id=ids,
+        done=[added[each].done for each in ids],
+        failed=[added[each].failed for each in ids],
+        ended=[added[each].ended for each in ids],
+        used=[added[each].used for each in ids],
+        longest=[added[each].longest for each in ids],
     )
-    pair = CampaignCluster
-    change = (
-        update(pair)
-        .where(pair.cluster_id == cluster_id, pair.campaign_id == books.c.campaign_id)
-        .values(
-            done=pair.done + books.c.done,
-            failed=pair.failed + books.c.failed,
-            ended=pair.ended + books.c.ended,
-            used=pair.used + books.c.used,
-            uncharged=pair.uncharged + books.c.used,
-            longest=func.greatest(pair.longest, books.c.longest),
-        )
-        .returning(pair.campaign_id, pair.done, pair.failed, pair.max_failures)
-        .execution_options(**_NO_SYNC)
-    )
-    for row in session.execute(change).all():
+    for row in session.execute(_KEEP_BOOKS, {**given, "here": cluster_id}).all():
         event = added[row.campaign_id].event
         if event is not None and spent(row.done, row.failed, row.max_failures or max_failures):
             events.blacklist(session, event, cluster_id, row.campaign_id)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, and_, func, literal, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, Integer, and_, bindparam, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -216,19 +216,22 @@ def ended(session: Session, ends: Sequence[tuple[int, StageState]]) -> None:
             _forgive(session, campaign_id, cluster_id)
 
 
+_OWE = (
+    update(CampaignCluster)
+    .where(
+        CampaignCluster.campaign_id == bindparam("campaign", type_=Integer()),
+        CampaignCluster.cluster_id == bindparam("here", type_=Integer()),
+        CampaignCluster.epilogue,
+        ~CampaignCluster.owes_epilogue,
+    )
+    .values(owes_epilogue=True)
+    .execution_options(**_NO_SYNC)
+)
+
+
 def owe_epilogue(session: Session, campaign_id: int, cluster_id: int) -> None:
     """Something was begun there: if the campaign has an epilogue for the cluster, it is owed."""
-    session.execute(
-        update(CampaignCluster)
-        .where(
-            CampaignCluster.campaign_id == campaign_id,
-            CampaignCluster.cluster_id == cluster_id,
-            CampaignCluster.epilogue,
-            ~CampaignCluster.owes_epilogue,
-        )
-        .values(owes_epilogue=True)
-        .execution_options(**_NO_SYNC)
-    )
+    session.execute(_OWE, {"campaign": campaign_id, "here": cluster_id})
 
 
 def _forgive(session: Session, campaign_id: int, cluster_id: int) -> None:

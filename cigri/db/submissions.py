@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import BigInteger, Integer, func, insert, literal, select, text, update
+import msgspec
+from sqlalchemy import BigInteger, Integer, Table, bindparam, func, insert, select, text, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from cigri.core.control import LEARNING
 from cigri.core.states import CampaignState, JobKind, JobState, StageState, SubmissionState, TaskState
 from cigri.db import events, stages
-from cigri.db.arrays import among, rows
+from cigri.db.arrays import Rows, among
 from cigri.db.jobs import give_back
 from cigri.db.mappings import login_of
 from cigri.db.tables import Allowance, Campaign, CampaignCluster, Cluster, ClusterStatus, Job, Submission, Task
@@ -54,14 +55,31 @@ class Unsettled:
     job_ids: frozenset[int]
 
 
-@dataclass(frozen=True, slots=True)
-class Adopted:
+class Adopted(msgspec.Struct, frozen=True, gc=False):
     """A job of a submission as it was found on the cluster."""
 
     job_id: int
     remote_id: int
     array_index: int | None
     chain: tuple[int, ...] = ()
+
+
+_HERE, _CAMPAIGN = bindparam("here", type_=Integer()), bindparam("campaign", type_=Integer())
+_CLAIMABLE = (
+    select(Campaign.grid_user, Campaign.jdl)
+    .join(CampaignCluster, CampaignCluster.campaign_id == Campaign.id)
+    .join(Cluster, Cluster.id == CampaignCluster.cluster_id)
+    .where(
+        Cluster.enabled,
+        Cluster.removed_at.is_(None),
+        Campaign.id == _CAMPAIGN,
+        CampaignCluster.cluster_id == _HERE,
+        Campaign.state == CampaignState.IN_TREATMENT,
+        ~events.blacklisted(_HERE, _CAMPAIGN),
+        stages.ready(),
+    )
+    .with_for_update(read=True, of=Campaign, skip_locked=True)
+)
 
 
 def claim(
@@ -78,31 +96,18 @@ def claim(
 
     The campaign must be in treatment and not blacklisted here, and stays so until the transaction ends.
     """
-    campaign = session.execute(
-        select(Campaign.grid_user, Campaign.jdl)
-        .join(CampaignCluster, CampaignCluster.campaign_id == Campaign.id)
-        .join(Cluster, Cluster.id == CampaignCluster.cluster_id)
-        .where(
-            Cluster.enabled,
-            Cluster.removed_at.is_(None),
-            Campaign.id == campaign_id,
-            CampaignCluster.cluster_id == cluster_id,
-            Campaign.state == CampaignState.IN_TREATMENT,
-            ~events.blacklisted(cluster_id, campaign_id),
-            stages.ready(),
-        )
-        .with_for_update(read=True, of=Campaign, skip_locked=True)
-    ).one_or_none()
+    there = {"here": cluster_id, "campaign": campaign_id}
+    campaign = session.execute(_CLAIMABLE, there).one_or_none()
     if campaign is None:
         return None
-    tasks = _take_tasks(session, cluster_id, campaign_id, limit)
+    tasks = _take_tasks(session, there, limit)
     if not tasks:
         return None
     login = login_of(session, campaign.grid_user, cluster_id)
     submission_id = _open(session, name, campaign_id, cluster_id, login, url_generation, len(tasks), remote_clock)
     stages.owe_epilogue(session, campaign_id, cluster_id)
-    jobs = _open_jobs(session, submission_id, cluster_id, campaign_id, list(tasks))
-    lines = tuple((job_id, tasks[task_id]) for task_id, job_id in sorted(jobs.items(), key=lambda pair: pair[1]))
+    jobs = _open_jobs(session, submission_id, there, list(tasks))
+    lines = tuple(sorted([(job_id, tasks[task_id]) for task_id, job_id in jobs.items()]))
     return Claimed(submission_id, name, login, campaign_id, campaign.jdl, remote_clock, lines)
 
 
@@ -152,71 +157,70 @@ def _open(
     return session.execute(submission.returning(Submission.id)).scalar_one()
 
 
-def _take_tasks(session: Session, cluster_id: int, campaign_id: int, limit: int) -> dict[int, str]:
-    allowance = session.scalar(
-        select(Allowance.tasks)
-        .where(Allowance.cluster_id == cluster_id, Allowance.campaign_id == campaign_id)
-        .with_for_update()
+_ALLOWED = (Allowance.cluster_id == _HERE, Allowance.campaign_id == _CAMPAIGN)
+_ALLOWANCE = select(Allowance.tasks).where(*_ALLOWED).with_for_update()
+_USE_ALLOWANCE = (
+    update(Allowance).where(*_ALLOWED).values(tasks=bindparam("left", type_=Integer())).execution_options(**_NO_SYNC)
+)
+# Until the transaction ends, what is ordered is read in the order of an index, where there is one. Of a campaign that
+# came after the last ANALYZE the planner expects a row or two, and would sort all its pending tasks each time.
+_BY_INDEX = text("SELECT set_config('enable_sort', 'off', true)")
+_DUE = (
+    select(Task.id)
+    .where(
+        Task.campaign_id == _CAMPAIGN,
+        Task.state == TaskState.PENDING,
+        func.coalesce(Task.not_before, func.now()) <= func.now(),
+        (func.coalesce(Task.failed_on, 0) != _HERE) | (Task.elsewhere_until <= func.now()),
     )
+    .order_by(Task.priority.desc(), Task.id)
+    .limit(bindparam("most", type_=Integer()))
+    .with_for_update(skip_locked=True)
+    .subquery("due")
+)
+_TAKE = (
+    update(Task)
+    .where(Task.id == _DUE.c.id)
+    .values(state=TaskState.ACTIVE, not_before=None, elsewhere_until=None)
+    .returning(Task.priority, Task.id, Task.line)
+    .execution_options(**_NO_SYNC)
+)
+
+
+def _take_tasks(session: Session, there: dict[str, int], limit: int) -> dict[int, str]:
+    """Tasks that may go there now, the most urgent first: task id -> line."""
+    allowance = session.scalar(_ALLOWANCE, there)
     if not allowance:
         return {}
-    _by_index(session)
-    due = (
-        select(Task.id)
-        .where(
-            Task.campaign_id == campaign_id,
-            Task.state == TaskState.PENDING,
-            func.coalesce(Task.not_before, func.now()) <= func.now(),
-            (func.coalesce(Task.failed_on, 0) != cluster_id) | (Task.elsewhere_until <= func.now()),
-        )
-        .order_by(Task.priority.desc(), Task.id)
-        .limit(min(limit, allowance))
-        .with_for_update(skip_locked=True)
-        .subquery("due")
-    )
-    taking = (
-        update(Task)
-        .where(Task.id == due.c.id)
-        .values(state=TaskState.ACTIVE, not_before=None, elsewhere_until=None)
-        .returning(Task.priority, Task.id, Task.line)
-        .execution_options(**_NO_SYNC)
-    )
-    taken = sorted(session.execute(taking).all(), key=lambda task: (-task[0], task[1]))
-    tasks = {task_id: line for _, task_id, line in taken}
-    session.execute(
-        update(Allowance)
-        .where(Allowance.cluster_id == cluster_id, Allowance.campaign_id == campaign_id)
-        .values(tasks=Allowance.tasks - len(tasks) if tasks else 0)
-        .execution_options(**_NO_SYNC)
-    )
-    return tasks
+    session.execute(_BY_INDEX)
+    found = session.execute(_TAKE, {**there, "most": min(limit, allowance)}).all()
+    taken = sorted([(-priority, task_id, line) for priority, task_id, line in found])
+    session.execute(_USE_ALLOWANCE, {**there, "left": allowance - len(taken) if taken else 0})
+    return {task_id: line for _, task_id, line in taken}
 
 
-def _by_index(session: Session) -> None:
-    """Until the transaction ends, what is ordered is read in the order of an index, where there is one.
-
-    Of a campaign that came after the last ANALYZE the planner expects a row or two, and would sort all its pending
-    tasks each time that some are taken.
-    """
-    session.execute(text("SELECT set_config('enable_sort', 'off', true)"))
-
-
-def _open_jobs(
-    session: Session, submission_id: int, cluster_id: int, campaign_id: int, task_ids: Sequence[int]
-) -> dict[int, int]:
-    """One job being sent for each task: task id -> job id."""
-    task = rows("task", id=(BigInteger(), task_ids))
-    jobs = insert(Job).from_select(
+_TAKEN = Rows("taken", id=BigInteger())
+_JOBS = cast("Table", Job.__table__)
+_OPEN_JOBS = (
+    insert(_JOBS)
+    .from_select(
         ["task_id", "campaign_id", "cluster_id", "submission_id", "state"],
         select(
-            task.c.id,
-            literal(campaign_id, Integer()),
-            literal(cluster_id, Integer()),
-            literal(submission_id, BigInteger()),
-            literal(JobState.LAUNCHING, Job.state.type),
+            _TAKEN.c.id,
+            _CAMPAIGN,
+            _HERE,
+            bindparam("submission", type_=BigInteger()),
+            bindparam("launching", JobState.LAUNCHING, Job.state.type),
         ),
     )
-    return {row.task_id: row.id for row in session.execute(jobs.returning(Job.id, Job.task_id))}
+    .returning(_JOBS.c.task_id, _JOBS.c.id)
+)
+
+
+def _open_jobs(session: Session, submission_id: int, there: dict[str, int], task_ids: Sequence[int]) -> dict[int, int]:
+    """One job being sent for each task: task id -> job id."""
+    given = {**there, **_TAKEN.given(id=task_ids), "submission": submission_id}
+    return {task_id: job_id for task_id, job_id in session.execute(_OPEN_JOBS, given) if task_id is not None}
 
 
 def unsettled(session: Session, cluster_id: int) -> list[Unsettled]:
@@ -246,6 +250,20 @@ def unsettled(session: Session, cluster_id: int) -> list[Unsettled]:
     ]
 
 
+_ARRIVED = Rows("arrived", id=BigInteger(), remote_id=BigInteger(), array_index=Integer())
+_SUBMITTED = (
+    update(Job)
+    .where(
+        # By their ids, never by the index of submissions: each job would be compared with each.
+        Job.id == _ARRIVED.c.id,
+        Job.submission_id.is_not_distinct_from(bindparam("submission", type_=BigInteger())),
+        Job.state == JobState.LAUNCHING,
+    )
+    .values(state=JobState.SUBMITTED, remote_id=_ARRIVED.c.remote_id, array_index=_ARRIVED.c.array_index)
+    .execution_options(**_NO_SYNC)
+)
+
+
 def settle(
     session: Session, submission_id: int, found: Sequence[Adopted], array_id: int | None, *, complete: bool = False
 ) -> list[int]:
@@ -254,20 +272,12 @@ def settle(
     `complete`: none is missing, so none is looked for.
     """
     if found:
-        job = rows(
-            "job",
-            id=(BigInteger(), [each.job_id for each in found]),
-            remote_id=(BigInteger(), [each.remote_id for each in found]),
-            array_index=(Integer(), [each.array_index for each in found]),
+        given = _ARRIVED.given(
+            id=[each.job_id for each in found],
+            remote_id=[each.remote_id for each in found],
+            array_index=[each.array_index for each in found],
         )
-        # By their ids, never by the index of submissions: each job would be compared with each.
-        ours = Job.submission_id.is_not_distinct_from(submission_id)
-        session.execute(
-            update(Job)
-            .where(Job.id == job.c.id, ours, Job.state == JobState.LAUNCHING)
-            .values(state=JobState.SUBMITTED, remote_id=job.c.remote_id, array_index=job.c.array_index)
-            .execution_options(**_NO_SYNC)
-        )
+        session.execute(_SUBMITTED, {**given, "submission": submission_id})
         for each in found:
             if each.chain:
                 session.execute(update(Job).where(Job.id == each.job_id).values(chain=list(each.chain)))
