@@ -20,6 +20,10 @@ from cigri.daemons.trouble import Trouble
 from cigri.db import clusters
 from cigri.errors import CigriError, ClusterError
 
+# Seconds for which one thread may keep the other waiting: both wait for PostgreSQL or a cluster most of the time, and
+# what the answer is worth is lost while it lies there.
+SWITCH_INTERVAL = 0.0005
+
 
 class ClusterGone(CigriError):
     """The runner's cluster is not declared any more."""
@@ -98,6 +102,7 @@ class Runner(Daemon):
 def run(arguments: Sequence[str]) -> int:
     """Run the runner of the cluster named by the only argument."""
     (cluster,) = arguments
+    sys.setswitchinterval(SWITCH_INTERVAL)
     return main(f"runner {cluster}", lambda settings, engine: Runner(settings, engine, cluster))
 
 

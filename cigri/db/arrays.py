@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -13,6 +13,7 @@ from sqlalchemy import (
     TypeDecorator,
     any_,
     bindparam,
+    column,
     func,
     literal,
 )
@@ -47,13 +48,13 @@ class Rows:
         return {f"{self._name}_{column}": values for column, values in lists.items()}
 
 
-def among(column: Any, ids: Iterable[int] | str) -> ColumnElement[bool]:
+def among(of: Any, ids: Iterable[int] | str) -> ColumnElement[bool]:
     """Whether a column is one of these whole numbers, however many: IN has a parameter for each, and a limit.
 
     `ids` may be the name of the parameter with which they come.
     """
     kind = Array(BigInteger())
-    found: ColumnElement[bool] = column == any_(
+    found: ColumnElement[bool] = of == any_(
         bindparam(ids, type_=kind) if isinstance(ids, str) else literal(list(ids), kind)
     )
     return found
@@ -61,10 +62,12 @@ def among(column: Any, ids: Iterable[int] | str) -> ColumnElement[bool]:
 
 def rows(name: str, **columns: tuple[TypeEngine[Any], Sequence[Any]]) -> TableValuedAlias:
     """A table `name` whose columns are these lists, all of one length: column=(type, values)."""
-    return _table(name, columns, [literal(values, Array(kind)) for kind, values in columns.values()])
+    kinds = {column: kind for column, (kind, _) in columns.items()}
+    return _table(name, kinds, [literal(values, Array(kind)) for kind, values in columns.values()])
 
 
-def _table(name: str, columns: Iterable[str], arrays: Sequence[ColumnElement[Any]]) -> TableValuedAlias:
+def _table(name: str, kinds: Mapping[str, TypeEngine[Any]], arrays: Sequence[ColumnElement[Any]]) -> TableValuedAlias:
+    columns = [column(name_of, kind) for name_of, kind in kinds.items()]
     return func.unnest(*arrays).table_valued(*columns, name=name).render_derived()
 
 
