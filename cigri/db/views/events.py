@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, tuple_
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import ColumnElement, Row, Select, func, select, tuple_
+from sqlalchemy.orm import Session
 
 from cigri.core.events import Scope
 from cigri.core.states import EventState
+from cigri.db.arrays import among
 from cigri.db.tables import AnyEvent, Cluster, Event
 from cigri.db.views.campaigns import open_events_of
 
@@ -29,14 +31,15 @@ Place = type[Event] | type[AnyEvent]
 
 
 def _events(of: Place, *conditions: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
-    source = aliased(AnyEvent)
-    return (
-        select(of, Cluster.name, source)
-        .select_from(of)
-        .outerjoin(Cluster, Cluster.id == of.cluster_id)
-        .outerjoin(source, source.id == of.parent)
-        .where(*conditions)
-    )
+    return select(of, Cluster.name).select_from(of).outerjoin(Cluster, Cluster.id == of.cluster_id).where(*conditions)
+
+
+def _views(session: Session, rows: Sequence[Row[*tuple[Any, ...]]]) -> list[EventView]:
+    # By their ids alone: joined, all events that there have been would be read where few have a parent.
+    parents = {found.parent for found, _ in rows if found.parent is not None}
+    sources = session.scalars(select(AnyEvent).where(among(AnyEvent.id, parents))).all() if parents else ()
+    by_id = {source.id: source for source in sources}
+    return [EventView(found, cluster, by_id.get(found.parent)) for found, cluster in rows]
 
 
 def _page(
@@ -44,9 +47,9 @@ def _page(
 ) -> tuple[list[EventView], int]:
     # Of one campaign by that first, which is the same for all: only the index on (campaign_id, id) has this order.
     order = (of.id,) if of is Event else (of.campaign_id, of.id)
-    found = session.execute(_events(of, *conditions).order_by(*order).limit(limit).offset(offset))
+    found = session.execute(_events(of, *conditions).order_by(*order).limit(limit).offset(offset)).all()
     count = session.scalar(select(func.count()).select_from(of).where(*conditions)) or 0
-    return [EventView(*row) for row in found], count
+    return _views(session, found), count
 
 
 def of_campaign(
@@ -69,5 +72,5 @@ def of_grid(session: Session, *, limit: int, offset: int, after: int = 0) -> tup
 
 def event(session: Session, event_id: int) -> EventView | None:
     """One event."""
-    row = session.execute(_events(AnyEvent, AnyEvent.id == event_id)).one_or_none()
-    return None if row is None else EventView(*row)
+    found = _views(session, session.execute(_events(AnyEvent, AnyEvent.id == event_id)).all())
+    return found[0] if found else None
