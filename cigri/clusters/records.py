@@ -6,7 +6,7 @@ Nothing of a reply is trusted: whatever is odd is Malformed. Callers make BadRep
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -98,21 +98,31 @@ class _Job(msgspec.Struct):
 
 class _Page(msgspec.Struct):
     total: Annotated[int, Meta(ge=0, le=BIGGEST)]
-    items: list[_Job]
+    items: list[msgspec.Raw]
 
 
-class _Total(msgspec.Struct):
+class _Items(msgspec.Struct):
     total: Annotated[int, Meta(ge=0, le=BIGGEST)]
     items: list[Any]
 
 
-_PAGES = msgspec.json.Decoder(_Page)
+_PAGE, _JOB = msgspec.json.Decoder(_Page), msgspec.json.Decoder(_Job)
 
 
 def jobs(body: bytes) -> tuple[int, list[RemoteJob]]:
     """The total and the jobs of one page of a list."""
-    page, same = _page(body), _Same()
-    return page.total, [_told(item, same) for item in _taken(page.items)]
+    same = _Same()
+    try:
+        if b"\\u0000" in body:
+            raise ValueError("text that has to be mended")
+        page = _PAGE.decode(body)
+        # One by one from the bytes: of tens of thousands there is never more than is kept of them.
+        return page.total, [_told(_JOB.decode(item), same) for item in page.items]
+    except msgspec.ValidationError as error:
+        raise Malformed(str(error)) from None
+    except (ValueError, RecursionError):  # odd text, or no JSON at all
+        mended = _converted(decode(body), _Items)
+        return mended.total, [_told(_converted(item, _Job), same) for item in mended.items]
 
 
 def job(record: Any) -> RemoteJob:
@@ -124,8 +134,8 @@ def listing(read: Callable[[Any], T]) -> Listing[T]:
     """What reads one page of a list of other things, each item as `read` reads it."""
 
     def whole(body: bytes) -> tuple[int, list[T]]:
-        page = _converted(decode(body), _Total)
-        return page.total, [read(item) for item in _taken(page.items)]
+        page = _converted(decode(body), _Items)
+        return page.total, [read(item) for item in page.items]
 
     return whole
 
@@ -187,29 +197,11 @@ def count(resources: list[dict[str, Any]], busy: frozenset[int], unit: str) -> R
     )
 
 
-def _page(body: bytes) -> _Page:
-    if b"\\u0000" not in body:
-        try:
-            return _PAGES.decode(body)
-        except msgspec.ValidationError as error:
-            raise Malformed(str(error)) from None
-        except (ValueError, RecursionError):
-            pass  # odd text, or no JSON at all
-    return _converted(decode(body), _Page)
-
-
 def _converted(document: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(_storable(document), kind)
     except (msgspec.ValidationError, RecursionError) as error:
         raise Malformed(str(error)) from None
-
-
-def _taken(items: list[T]) -> Iterator[T]:
-    """Each of them, forgotten once it is read: of tens of thousands there are never both."""
-    items.reverse()
-    while items:
-        yield items.pop()
 
 
 class _Same(dict[str, str]):

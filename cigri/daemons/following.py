@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 TAILS_KEPT = 600.0
 DEEP_LOOKS = 20  # jobs looked for one by one in a round
+DETAILS_AT_A_TIME = 2000  # jobs whose details are in memory
 STATES = {
     RemoteState.WAITING: JobState.REMOTE_WAITING,
     RemoteState.HOLD: JobState.REMOTE_WAITING,
@@ -64,6 +65,7 @@ class Follower:
         self._policies: dict[int, Policy] = {}
         self._arrays: dict[int, list[RemoteJob]] = {}  # read in this round
         self._words: set[str] = set()  # unknown states that were told
+        self._deep = 0  # more jobs to look for one by one in this round
 
     def round(self, site: Site, elapsed: float) -> tuple[int, int]:
         """Follow every job once; how many are there, how many ended. A cluster error ends the round.
@@ -124,30 +126,30 @@ class Follower:
                 changes.moves[job.state, target].append(job.id)
                 if target is JobState.RUNNING:
                     starting.append(job)
-        wanted = [job.remote_id for job in (*gone, *starting)]
-        details = {job.id: job for job in site.cluster.jobs(wanted)} if wanted else {}
-        for job in starting:
-            if (remote := details.get(job.remote_id)) is not None and remote.start_time:
-                nodes = ",".join(remote.nodes)
-                _note_start(job, remote, changes)
-                changes.starts.append((job.id, remote.start_time, remote.walltime, remote.resources, nodes))
-        self._look_at_gone(site, gone, details, changes)
+        del live
+        self._deep = DEEP_LOOKS
+        starting_ids = {job.id for job in starting}
+        changed = [*gone, *starting]
+        for first in range(0, len(changed), DETAILS_AT_A_TIME):
+            part = changed[first : first + DETAILS_AT_A_TIME]
+            details = {job.id: job for job in site.cluster.jobs([job.remote_id for job in part])}
+            for job in part:
+                remote = details.get(job.remote_id)
+                if job.id in starting_ids:
+                    _started(job, remote, changes)
+                else:
+                    self._look_at_gone(site, job, remote, changes)
         return changes
 
-    def _look_at_gone(
-        self, site: Site, gone: Sequence[Followed], details: dict[int, RemoteJob], changes: Changes
-    ) -> None:
-        deep = DEEP_LOOKS
-        for job in gone:
-            remote = details.get(job.remote_id)
-            if remote is not None and is_ours(remote, job.name, job.id):
-                if remote.state.final:
-                    self._ended(site, job, remote, changes)
-                elif job.missing is not None:
-                    changes.found_again.append(job.id)
-            elif deep > 0 and _due(site, job):
-                deep -= 1
-                self._look_deeper(site, job, changes)
+    def _look_at_gone(self, site: Site, job: Followed, remote: RemoteJob | None, changes: Changes) -> None:
+        if remote is not None and is_ours(remote, job.name, job.id):
+            if remote.state.final:
+                self._ended(site, job, remote, changes)
+            elif job.missing is not None:
+                changes.found_again.append(job.id)
+        elif self._deep > 0 and _due(site, job):
+            self._deep -= 1
+            self._look_deeper(site, job, changes)
 
     def _ended(self, site: Site, job: Followed, remote: RemoteJob, changes: Changes) -> None:
         if job.state is not JobState.RUNNING:
@@ -323,6 +325,13 @@ class Follower:
                 follow_period=self._pace.period,
                 start_delay=self._pace.start_delay,
             )
+
+
+def _started(job: Followed, remote: RemoteJob | None, changes: Changes) -> None:
+    if remote is not None and remote.start_time:
+        nodes = ",".join(remote.nodes)
+        _note_start(job, remote, changes)
+        changes.starts.append((job.id, remote.start_time, remote.walltime, remote.resources, nodes))
 
 
 def _note_start(job: Followed, remote: RemoteJob, changes: Changes) -> None:

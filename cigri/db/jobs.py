@@ -71,33 +71,38 @@ class End(msgspec.Struct, frozen=True):
     array_index: int | None = None
 
 
+_FOLLOWED = (
+    select(
+        Job.id, Job.task_id, Job.campaign_id, Job.state, Job.remote_id, Job.chain, Job.submission_id, Job.kill_reason,
+        func.extract("epoch", func.now() - Job.end_seen_at).cast(Float()),
+        func.extract("epoch", func.now() - Job.missing_at).cast(Float()),
+        func.coalesce(Task.walltimes, 0),
+        func.coalesce(Task.tries, 0),
+    )
+    .outerjoin(Task, Task.id == Job.task_id)
+    .where(Job.cluster_id == bindparam("here", type_=Integer()), LIVING, Job.state.in_(FOLLOWED))
+    .order_by(Job.id)
+)  # fmt: skip
+_SENT = select(Submission.id, Submission.name, Submission.login, Submission.array_id, Submission.remote_clock).where(
+    among(Submission.id, "submissions")
+)
+
+
 def followed(session: Session, cluster_id: int) -> list[Followed]:
     """The jobs that the cluster has, in order of their ids."""
-    query = (
-        select(
-            Job.id, Job.task_id, Job.campaign_id, Job.state, Job.remote_id, Job.chain,
-            Submission.name, Submission.login, Job.kill_reason,
-            func.extract("epoch", func.now() - Job.end_seen_at).cast(Float()),
-            func.extract("epoch", func.now() - Job.missing_at).cast(Float()),
-            func.coalesce(Task.walltimes, 0),
-            Submission.array_id,
-            func.coalesce(Task.tries, 0),
-            Submission.remote_clock,
-        )
-        .join(Submission, Submission.id == Job.submission_id)
-        .outerjoin(Task, Task.id == Job.task_id)
-        .where(Job.cluster_id == cluster_id, LIVING, Job.state.in_(FOLLOWED))
-        .order_by(Job.id)
-    )  # fmt: skip
-    same: dict[str, str] = {}  # tens of thousands of jobs have few names
-
-    def read(row: Any) -> Followed:
-        """The columns are the fields, in order."""
-        key, task, campaign, state, remote, chain, name, login, *more = row
-        name, login = same.setdefault(name, name), same.setdefault(login, login)
-        return Followed(key, task, campaign, state, remote, tuple(chain), name, login, *more)
-
-    return [read(row) for row in session.execute(query).yield_per(PAGE)]
+    found: list[Followed] = []
+    sent: dict[int, Any] = {}  # tens of thousands of jobs have few submissions: read once
+    parts: Any = session.execute(_FOLLOWED, {"here": cluster_id}).partitions(PAGE)
+    for part in parts:
+        new = {row[6] for row in part} - sent.keys()
+        sent |= {row[0]: row for row in session.execute(_SENT, {"submissions": list(new)})} if new else {}
+        for key, task, campaign, state, remote, chain, submission, kill, end_seen, missing, walltimes, tries in part:
+            _, name, login, array_id, clock = sent[submission]
+            found.append(
+                Followed(key, task, campaign, state, remote, tuple(chain), name, login, kill, end_seen, missing,
+                         walltimes, array_id, tries, clock)
+            )  # fmt: skip
+    return found
 
 
 def move(session: Session, job_ids: Sequence[int], source: JobState, target: JobState, **fields: object) -> set[int]:
