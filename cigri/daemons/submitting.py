@@ -102,14 +102,14 @@ class Submitter:
         """
         ahead: Future[Claimed | None] | None = None
         try:
-            while tasks > 0 and time.monotonic() < until:
+            while ahead is not None or (tasks > 0 and time.monotonic() < until):
                 limit = min(tasks, site.chunk)
                 claimed = self._claim(site, campaign_id, clock, limit) if ahead is None else ahead.result()
                 ahead = None
                 if claimed is None:
                     return
                 tasks -= len(claimed.lines)
-                if tasks > 0 and len(claimed.lines) == limit:
+                if tasks > 0 and len(claimed.lines) == limit and time.monotonic() < until:
                     ahead = self._thread.submit(self._claim, site, campaign_id, clock, min(tasks, site.chunk))
                 yield claimed
         finally:
