@@ -65,6 +65,7 @@ class Follower:
         self._policies: dict[int, Policy] = {}
         self._arrays: dict[int, list[RemoteJob]] = {}  # read in this round
         self._words: set[str] = set()  # unknown states that were told
+        self.seen_alive = float("-inf")  # when the cluster last showed jobs that live, by time.monotonic()
         self._deep = 0  # more jobs to look for one by one in this round
 
     def round(self, site: Site, elapsed: float) -> tuple[int, int]:
@@ -110,6 +111,8 @@ class Follower:
     def _look(self, site: Site, login: str, own: Sequence[Followed]) -> Changes:
         changes = Changes()
         live = {job.id: job for job in site.cluster.live_jobs(login)}
+        if live:
+            self.seen_alive = time.monotonic()
         gone: list[Followed] = []
         starting: list[Followed] = []
         for job in own:

@@ -80,7 +80,7 @@ class Runner(Daemon):
             settled = self._settler.round(site)
             there, ended = self._follower.round(site, min(elapsed, 60.0))
             self._busy = there > 0
-        sent = self._submitter.round(site) if site.enabled else 0
+        sent = self._submitter.round(site, self._follower.seen_alive) if site.enabled else 0
         self._busy = self._busy or sent > 0
         # Without jobs to follow it is the submission alone that tells whether the cluster answers.
         if whole and self._trouble is not None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
+from typing import NamedTuple
 
 from cigri.clusters.base import RemoteJob, Submission
 from cigri.core import jdl, names
@@ -27,6 +28,9 @@ from cigri.errors import BadReply, ClusterError, InvalidJDL, NoAnswer, Refused, 
 log = logging.getLogger(__name__)
 
 LONGEST_ROUND = 10.0  # seconds; then the jobs that are there are followed first
+# Seconds for which a cluster that showed living jobs needs no other proof of its health, and for which its clock is
+# taken to go on as ours does.
+FRESH = 3.0
 WEDGED_DELAY = timedelta(minutes=10)
 SCARCITY_DELAY = timedelta(minutes=1)
 
@@ -39,6 +43,14 @@ class Fate(enum.Enum):
     UNSURE = enum.auto()  # it is looked up before anything else is sent
 
 
+class _Clock(NamedTuple):
+    """A cluster's time as it was read, and when, by time.monotonic()."""
+
+    generation: int = -1
+    clock: float = 0.0
+    at: float = 0.0
+
+
 class Submitter:
     """Sends what the metascheduler allows to one cluster; `ended_at_once` is told of what had ended by then."""
 
@@ -47,11 +59,15 @@ class Submitter:
         self._took: list[float] = []  # seconds, of submissions that are not noted yet
         self._ended = False  # in this round some had
         self._thread = ThreadPoolExecutor(1, "claims")
+        self._read = _Clock()
         self._grid_id = ""
         self._held = False
 
-    def round(self, site: Site) -> int:
-        """Submit what is allowed now; how many jobs were sent. A cluster error ends the round."""
+    def round(self, site: Site, seen_alive: float = float("-inf")) -> int:
+        """Submit what is allowed now; how many jobs were sent. A cluster error ends the round.
+
+        `seen_alive`: when the cluster last showed jobs that live, by time.monotonic().
+        """
         with site.transaction() as session:
             submissions.note_durations(session, site.id, self._took)
             self._took, self._ended = [], False
@@ -60,14 +76,21 @@ class Submitter:
             launches = stages.to_launch(session, site.id)
             if not (granted or launches) or self._hold(grid.held(session, site.id)):
                 return 0
-        # The cluster's own time before the request: where a look-up begins to search.
-        clock = site.cluster.clock()
-        site.cluster.check_health()
+        clock = self._clock(site)
+        if time.monotonic() - seen_alive > FRESH:
+            site.cluster.check_health()
         sent = self._submit(site, launches, granted, clock)
         if self._ended:
             with site.transaction() as session:
                 notify(session, "jobs")
         return sent
+
+    def _clock(self, site: Site) -> float:
+        """The cluster's own time before the request: where a look-up begins to search, LOOK_BACK before it."""
+        now = time.monotonic()
+        if self._read.generation != site.url_generation or now - self._read.at > FRESH:
+            self._read = _Clock(site.url_generation, site.cluster.clock(), now)
+        return self._read.clock + now - self._read.at
 
     def close(self) -> None:
         """Let the thread go that claims."""
