@@ -28,9 +28,8 @@ from cigri.errors import BadReply, ClusterError, InvalidJDL, NoAnswer, Refused, 
 log = logging.getLogger(__name__)
 
 LONGEST_ROUND = 10.0  # seconds; then the jobs that are there are followed first
-# Seconds for which a cluster that showed living jobs needs no other proof of its health, and for which its clock is
-# taken to go on as ours does.
-FRESH = 3.0
+CLOCK_AGE = LONGEST_ROUND  # seconds for which a cluster's clock is taken to go on as ours does
+HEALTHY = 3.0  # seconds for which a cluster that showed living jobs needs no other proof of its health
 WEDGED_DELAY = timedelta(minutes=10)
 SCARCITY_DELAY = timedelta(minutes=1)
 
@@ -77,7 +76,7 @@ class Submitter:
             if not (granted or launches) or self._hold(grid.held(session, site.id)):
                 return 0
         clock = self._clock(site)
-        if time.monotonic() - seen_alive > FRESH:
+        if time.monotonic() - seen_alive > HEALTHY:
             site.cluster.check_health()
         sent = self._submit(site, launches, granted, clock)
         if self._ended:
@@ -88,7 +87,7 @@ class Submitter:
     def _clock(self, site: Site) -> float:
         """The cluster's own time before the request: where a look-up begins to search, LOOK_BACK before it."""
         now = time.monotonic()
-        if self._read.generation != site.url_generation or now - self._read.at > FRESH:
+        if self._read.generation != site.url_generation or now - self._read.at > CLOCK_AGE:
             self._read = _Clock(site.url_generation, site.cluster.clock(), now)
         return self._read.clock + now - self._read.at
 
