@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -146,10 +147,9 @@ def _checked_lines(body: Body, *, skipped: int) -> Tasks:
 
 def _values(body: Body, skipped: int) -> Iterator[Any]:
     """The JSON value of each line; what is no JSON comes as Unreadable."""
-    for number, line in enumerate(body.lines()):
-        if number < skipped:
-            continue
-        plain = PLAIN.fullmatch(line)
+    match = PLAIN.fullmatch
+    for line in islice(body.lines(), skipped, None):
+        plain = match(line)
         yield plain[1].decode("ascii") if plain else _value(line)
 
 

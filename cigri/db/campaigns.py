@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from cigri.core.jdl_settings import ClusterJob
 from cigri.core.states import UNFINISHED, CampaignState, TaskState
 from cigri.db import archive, events, kills, stages
-from cigri.db.copying import copy
+from cigri.db.copying import copy_texts
 from cigri.db.engine import notify
 from cigri.db.tables import LIVING, Campaign, CampaignCluster, IdempotencyKey, Job, Task
 from cigri.errors import CigriError
@@ -143,8 +143,7 @@ def reopen(session: Session, campaign: Campaign, *, new_round: bool = True) -> N
 
 
 def _copy_tasks(session: Session, campaign_id: int, lines: Iterable[str], total: int) -> None:
-    rows = ((campaign_id, line) for line in lines)
-    count = copy(session, "COPY tasks (campaign_id, line) FROM STDIN", rows)
+    count = copy_texts(session, "COPY tasks (campaign_id, line) FROM STDIN", campaign_id, lines)
     if count != total:
         raise CountDiffers(f"{total} tasks were declared, {count} came")
 
