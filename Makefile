@@ -62,7 +62,7 @@ soak: $(VENV)/installed-dev ## TASKS=100000 tasks over four clusters that misbeh
 bench: $(VENV)/installed-dev ## measure everything that has a target: build/bench/figures.json; WHAT=name for one of them
 	@$(BIN)/python tests/bench $(WHAT)
 
-bench-large: $(VENV)/installed-dev ## sixty million jobs before and after maintenance: hours, 40 GB below TMPDIR; PART=0.1 of it
+bench-large: $(VENV)/installed-dev ## sixty million jobs before and after maintenance: half an hour, 40 GB below TMPDIR; PART=0.1 of it
 	@$(BIN)/python tests/bench/bench_large.py $(PART)
 
 install: ## install under PREFIX, configuration under SYSCONFDIR (never overwritten); as root

@@ -18,7 +18,7 @@ from typing import Any
 from figures import BUILD, COLLECT, Figure, say, table
 
 HERE = Path(__file__).parent
-SEPARATE = {"large"}  # takes hours of disk: make bench-large
+SEPARATE = {"large"}  # takes 40 GB of disk: make bench-large
 
 
 def names(asked: list[str]) -> list[str]:
