@@ -235,45 +235,55 @@ class Task(Table):
     line: Mapped[str]
 
 
-class Submission(Table):
-    __tablename__ = "submissions"
-    id: Mapped[int] = _key(BigInteger)
+class _SubmissionColumns:
+    """What a submission has wherever it is kept."""
+
     name: Mapped[str]
     campaign_id: Mapped[int]
     cluster_id: Mapped[int]
     login: Mapped[str]
+    array_id: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str | None]
+
+
+class Submission(_SubmissionColumns, Table):
+    __tablename__ = "submissions"
+    id: Mapped[int] = _key(BigInteger)
     url_generation: Mapped[int]
     state: Mapped[SubmissionState] = _default()
     size: Mapped[int]
     remote_clock: Mapped[float]
     sent_at: Mapped[datetime] = _default()
     settled_at: Mapped[datetime | None]
-    array_id: Mapped[int | None] = mapped_column(BigInteger)
-    message: Mapped[str | None]
     void_jobs: Mapped[list[int]] = _default()
     void_tasks: Mapped[list[int]] = _default()
 
 
-class Event(Table):
-    __tablename__ = "events"
-    id: Mapped[int] = _key(BigInteger)
+class _EventColumns:
+    """What an event has wherever it is kept."""
+
     class_: Mapped[Scope] = mapped_column("class")
     code: Mapped[str]
-    state: Mapped[EventState] = _default()
     campaign_id: Mapped[int | None]
     cluster_id: Mapped[int | None]
     job_id: Mapped[int | None] = mapped_column(BigInteger)
     last_job_id: Mapped[int | None] = mapped_column(BigInteger)
+    parent: Mapped[int | None] = mapped_column(BigInteger)
+    grid_user: Mapped[str | None]
+
+
+class Event(_EventColumns, Table):
+    __tablename__ = "events"
+    id: Mapped[int] = _key(BigInteger)
+    state: Mapped[EventState] = _default()
     count: Mapped[int] = _default()
     alike: Mapped[str] = _default()
-    parent: Mapped[int | None] = mapped_column(BigInteger)
     message: Mapped[str] = _default()
     date_open: Mapped[datetime] = _default()
     date_last: Mapped[datetime] = _default()
     date_closed: Mapped[datetime | None]
     probe_at: Mapped[datetime | None]
     probe_delay: Mapped[timedelta | None]
-    grid_user: Mapped[str | None]
     notified_at: Mapped[datetime | None]
     notified_count: Mapped[int] = _default()
 
@@ -309,20 +319,15 @@ class ToldKind(Table):
     told_at: Mapped[datetime]
 
 
-class Job(Table):
-    __tablename__ = "jobs"
-    id: Mapped[int] = _key(BigInteger)
-    kind: Mapped[JobKind] = _default()
-    task_id: Mapped[int | None] = mapped_column(BigInteger)
+class _JobColumns:
+    """What a job has wherever it is kept."""
+
     campaign_id: Mapped[int]
     cluster_id: Mapped[int]
     submission_id: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[JobState]
     remote_id: Mapped[int | None] = mapped_column(BigInteger)
-    chain: Mapped[list[int]] = _default()
     array_index: Mapped[int | None]
-    remote_word: Mapped[str | None]
-    created_at: Mapped[datetime] = _default()
     start_time: Mapped[datetime | None]
     stop_time: Mapped[datetime | None]
     walltime: Mapped[int | None]
@@ -333,9 +338,19 @@ class Job(Table):
     stdout_path: Mapped[str | None]
     stderr_path: Mapped[str | None]
     event_id: Mapped[int | None] = mapped_column(BigInteger)
+    kill_reason: Mapped[str | None]
+
+
+class Job(_JobColumns, Table):
+    __tablename__ = "jobs"
+    id: Mapped[int] = _key(BigInteger)
+    kind: Mapped[JobKind] = _default()
+    task_id: Mapped[int | None] = mapped_column(BigInteger)
+    chain: Mapped[list[int]] = _default()
+    remote_word: Mapped[str | None]
+    created_at: Mapped[datetime] = _default()
     end_seen_at: Mapped[datetime | None]
     missing_at: Mapped[datetime | None]
-    kill_reason: Mapped[str | None]
     kill_at: Mapped[datetime | None]
     kill_next: Mapped[datetime | None]
     kill_tries: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
@@ -452,134 +467,70 @@ class AnyTask(Table):
     line: Mapped[str]
 
 
-class ArchivedJob(Table):
+class ArchivedJob(_JobColumns, Table):
     __tablename__ = "archived_jobs"
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     task_id: Mapped[int] = mapped_column(BigInteger)
-    submission_id: Mapped[int | None] = mapped_column(BigInteger)
-    remote_id: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime]
-    start_time: Mapped[datetime | None]
-    stop_time: Mapped[datetime | None]
     ended_at: Mapped[datetime]
-    event_id: Mapped[int | None] = mapped_column(BigInteger)
-    campaign_id: Mapped[int]
-    cluster_id: Mapped[int]
-    state: Mapped[JobState]
-    array_index: Mapped[int | None]
-    walltime: Mapped[int | None]
-    exit_code: Mapped[int | None]
-    resources_used: Mapped[int | None]
     chain: Mapped[list[int] | None]
-    outcome: Mapped[str | None]
-    kill_reason: Mapped[str | None]
-    node_name: Mapped[str | None]
-    stdout_path: Mapped[str | None]
-    stderr_path: Mapped[str | None]
 
 
-class AnyJob(Table):
+class AnyJob(_JobColumns, Table):
     """A view: jobs, archived or not."""
 
     __tablename__ = "all_jobs"
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     kind: Mapped[JobKind]
     task_id: Mapped[int | None] = mapped_column(BigInteger)
-    campaign_id: Mapped[int]
-    cluster_id: Mapped[int]
-    submission_id: Mapped[int | None] = mapped_column(BigInteger)
-    state: Mapped[JobState]
-    remote_id: Mapped[int | None] = mapped_column(BigInteger)
     chain: Mapped[list[int]]
-    array_index: Mapped[int | None]
     created_at: Mapped[datetime]
-    start_time: Mapped[datetime | None]
-    stop_time: Mapped[datetime | None]
-    walltime: Mapped[int | None]
-    exit_code: Mapped[int | None]
-    outcome: Mapped[str | None]
-    node_name: Mapped[str | None]
-    resources_used: Mapped[int | None]
-    stdout_path: Mapped[str | None]
-    stderr_path: Mapped[str | None]
-    event_id: Mapped[int | None] = mapped_column(BigInteger)
-    kill_reason: Mapped[str | None]
     ended_at: Mapped[datetime | None]
 
 
-class ArchivedSubmission(Table):
-    __tablename__ = "archived_submissions"
+class _KeptSubmission(_SubmissionColumns):
+    """What the archive and the view of all submissions have."""
+
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    name: Mapped[str]
-    campaign_id: Mapped[int]
-    cluster_id: Mapped[int]
-    login: Mapped[str]
     state: Mapped[SubmissionState]
     size: Mapped[int]
     sent_at: Mapped[datetime]
-    settled_at: Mapped[datetime]
-    array_id: Mapped[int | None] = mapped_column(BigInteger)
-    message: Mapped[str | None]
     void_jobs: Mapped[list[int]]
     void_tasks: Mapped[list[int]]
 
 
-class AnySubmission(Table):
+class ArchivedSubmission(_KeptSubmission, Table):
+    __tablename__ = "archived_submissions"
+    settled_at: Mapped[datetime]
+
+
+class AnySubmission(_KeptSubmission, Table):
     """A view: submissions, archived or not."""
 
     __tablename__ = "all_submissions"
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    name: Mapped[str]
-    campaign_id: Mapped[int]
-    cluster_id: Mapped[int]
-    login: Mapped[str]
-    state: Mapped[SubmissionState]
-    size: Mapped[int]
-    sent_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]
-    array_id: Mapped[int | None] = mapped_column(BigInteger)
-    message: Mapped[str | None]
-    void_jobs: Mapped[list[int]]
-    void_tasks: Mapped[list[int]]
 
 
-class ArchivedEvent(Table):
-    __tablename__ = "archived_events"
+class _KeptEvent(_EventColumns):
+    """What the archive and the view of all events have."""
+
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    class_: Mapped[Scope] = mapped_column("class")
-    code: Mapped[str]
-    campaign_id: Mapped[int | None]
-    cluster_id: Mapped[int | None]
-    job_id: Mapped[int | None] = mapped_column(BigInteger)
-    last_job_id: Mapped[int | None] = mapped_column(BigInteger)
     count: Mapped[int]
     alike: Mapped[str]
-    parent: Mapped[int | None] = mapped_column(BigInteger)
     message: Mapped[str]
     date_open: Mapped[datetime]
     date_last: Mapped[datetime]
+
+
+class ArchivedEvent(_KeptEvent, Table):
+    __tablename__ = "archived_events"
     date_closed: Mapped[datetime]
-    grid_user: Mapped[str | None]
 
 
-class AnyEvent(Table):
+class AnyEvent(_KeptEvent, Table):
     """A view: events, archived or not."""
 
     __tablename__ = "all_events"
-    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    class_: Mapped[Scope] = mapped_column("class")
-    code: Mapped[str]
     state: Mapped[EventState]
-    campaign_id: Mapped[int | None]
-    cluster_id: Mapped[int | None]
-    job_id: Mapped[int | None] = mapped_column(BigInteger)
-    last_job_id: Mapped[int | None] = mapped_column(BigInteger)
-    count: Mapped[int]
-    alike: Mapped[str]
-    parent: Mapped[int | None] = mapped_column(BigInteger)
-    message: Mapped[str]
-    date_open: Mapped[datetime]
-    date_last: Mapped[datetime]
     date_closed: Mapped[datetime | None]
     probe_at: Mapped[datetime | None]
-    grid_user: Mapped[str | None]
