@@ -45,20 +45,28 @@ class Body:
         except UnicodeDecodeError as error:
             raise ApiError(400, f"The body is not UTF-8 text: see byte {error.start}", title="Error") from None
 
+    def blocks(self) -> Iterator[bytes]:
+        """Lines with their ends, many at a time; a line that is longer than a command can be comes unfinished."""
+        self.file.seek(0)
+        rest = b""
+        # readline of a spooled file costs more than all that is done with a line here.
+        while block := self.file.read(BLOCK):
+            whole, end, rest = (rest + block).rpartition(b"\n")
+            if end:
+                yield whole + end
+            if len(rest) > LINE_MOST:
+                break
+        if rest:
+            yield rest
+
     def lines(self) -> Iterator[bytes]:
         """The lines without their ends. Refuses one that is longer than a command can be."""
-        self.file.seek(0)
-        number, rest = 0, b""
-        # In blocks: readline of a spooled file costs more than all that is done with a line here.
-        while block := self.file.read(BLOCK):
-            *whole, rest = (rest + block).split(b"\n")
-            for line in whole:
+        number = 0
+        for block in self.blocks():
+            for line in block.removesuffix(b"\n").split(b"\n"):
                 number += 1
                 _short_enough(line, number)
                 yield line.rstrip(b"\r")
-            _short_enough(rest, number + 1)
-        if rest:
-            yield rest.rstrip(b"\r")
 
 
 def _short_enough(line: bytes, number: int) -> None:

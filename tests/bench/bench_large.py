@@ -1,6 +1,6 @@
 """Sixty million jobs: what the API answers before and after `gridadmin maintenance`, and how long that takes.
 
-python tests/bench/bench_large.py [PART]; PART: another size, 1 is the whole (about 40 GB of disk, half an hour or more).
+python tests/bench/bench_large.py [PART]; PART: another size, 1 is the whole (40 GB of disk, half an hour or more).
 
 A quarter lies in the tables that the daemons work on: what is recent, and what is old enough to be archived. The rest
 was archived before. The database is deleted afterwards.
