@@ -28,6 +28,7 @@ from cigri.errors import BadReply, ClusterError, InvalidJDL, NoAnswer, Refused, 
 log = logging.getLogger(__name__)
 
 LONGEST_ROUND = 10.0  # seconds; then the jobs that are there are followed first
+TELL_PERIOD = 1.0  # seconds; then jobs that ended at once are told of in the middle of a round
 CLOCK_AGE = LONGEST_ROUND  # seconds for which a cluster's clock is taken to go on as ours does
 HEALTHY = 3.0  # seconds for which a cluster that showed living jobs needs no other proof of its health
 WEDGED_DELAY = timedelta(minutes=10)
@@ -56,7 +57,8 @@ class Submitter:
     def __init__(self, ended_at_once: Callable[[float, Sequence[RemoteJob]], None]) -> None:
         self._ended_at_once = ended_at_once
         self._took: list[float] = []  # seconds, of submissions that are not noted yet
-        self._ended = False  # in this round some had
+        self._ended = False  # some had since that was told
+        self._told = 0.0  # when, by time.monotonic()
         self._thread = ThreadPoolExecutor(1, "claims")
         self._read = _Clock()
         self._grid_id = ""
@@ -78,11 +80,17 @@ class Submitter:
         clock = self._clock(site)
         if time.monotonic() - seen_alive > HEALTHY:
             site.cluster.check_health()
+        self._told = time.monotonic()
         sent = self._submit(site, launches, granted, clock)
         if self._ended:
-            with site.transaction() as session:
-                notify(session, "jobs")
+            self._tell(site)
         return sent
+
+    def _tell(self, site: Site) -> None:
+        """Jobs have ended: who schedules may deal out more, while the rest of this round is sent."""
+        with site.transaction() as session:
+            notify(session, "jobs")
+        self._told, self._ended = time.monotonic(), False
 
     def _clock(self, site: Site) -> float:
         """The cluster's own time before the request: where a look-up begins to search, LOOK_BACK before it."""
@@ -214,6 +222,8 @@ class Submitter:
         ended = adopt(site, _unsettled(claimed), own, array_id)
         self._ended_at_once(claimed.remote_clock, ended)
         self._ended = self._ended or bool(ended)
+        if self._ended and time.monotonic() - self._told > TELL_PERIOD:
+            self._tell(site)
         if "besteffort" in request.types:
             _check_queue(site, claimed, own)
         return Fate.SENT
