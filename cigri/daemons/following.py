@@ -60,6 +60,7 @@ class Follower:
     def __init__(self) -> None:
         self._pace: Pace | None = None  # until the first round
         self._began: dict[int, tuple[float, float]] = {}  # since the last round: job -> sent, started
+        self._at_once: list[tuple[float, float]] = []  # the same of those that had ended when they were first seen
         self._freed: list[float] = []  # since the last round: when jobs ended that had run
         self._tails: dict[tuple[int, str], float] = {}  # when the stderr of such a failure was read
         self._policies: dict[int, Policy] = {}
@@ -104,7 +105,7 @@ class Follower:
         """These had ended when they were seen for the first time; `sent`: the cluster's time before they were sent."""
         for remote in ended:
             if remote.start_time:
-                self._began[-remote.id] = (sent, remote.start_time)
+                self._at_once.append((sent, remote.start_time))
                 if remote.stop_time:
                     self._freed.append(remote.stop_time)
 
@@ -309,15 +310,15 @@ class Follower:
 
     def _note_pace(self, site: Site, followed: Sequence[Followed], elapsed: float) -> None:
         """What the controller of the cluster goes by: docs/control.md."""
-        began, freed = self._began, self._freed
-        self._began, self._freed = {}, []
+        began, at_once, freed = self._began, self._at_once, self._freed
+        self._began, self._at_once, self._freed = {}, [], []
         if self._pace is None:
             with site.transaction() as session:
                 known = clusters.status(session, site.id)
             self._pace = Pace(0.0, known.follow_period, known.start_delay) if known is not None else Pace()
         waiting = [job.sent for job in followed if job.state is not JobState.RUNNING and job.id not in began]
         busy = bool(followed or freed)
-        self._pace.look(elapsed, freed, list(began.values()), waiting, busy=busy)
+        self._pace.look(elapsed, freed, [*began.values(), *at_once], waiting, busy=busy)
         if not busy:
             return
         with site.transaction() as session:

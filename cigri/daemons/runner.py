@@ -20,8 +20,8 @@ from cigri.daemons.trouble import Trouble
 from cigri.db import clusters
 from cigri.errors import CigriError, ClusterError
 
-# Seconds for which one thread may keep the other waiting: both wait for PostgreSQL or a cluster most of the time, and
-# what the answer is worth is lost while it lies there.
+# Seconds for which one thread may keep the other waiting, a tenth of Python's own: both wait for PostgreSQL or a
+# cluster most of the time, and an answer that has come should not wait, too.
 SWITCH_INTERVAL = 0.0005
 
 
