@@ -70,16 +70,6 @@ class Charge:
     share: float = 1.0
 
 
-def start(time: float, now: float, reserved: float, one: float) -> float:
-    """Where the account of somebody who becomes active begins.
-
-    Jobs in flight count as virtual time to come (`reserved`). No credit: with them it is not before the present.
-    No penalty: without them it is not further ahead than what one job brings (`one`), as somebody who was always
-    there would be.
-    """
-    return min(max(time, now - reserved), now + one)
-
-
 def use_factors(recent: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
     """How the recent use of those who compete (the keys of `weights`) bends their weights: from 2 down to 1/2.
 

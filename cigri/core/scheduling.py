@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cigri.core.ledger import Ledger, retire, start, use_factors
+from cigri.core.ledger import Ledger, retire, use_factors
+from cigri.core.level import Level
 
 AHEAD_SHARE = 8  # of so many slots one is for what goes ahead of its turn: test mode, prologues, epilogues
 
@@ -53,14 +54,16 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """Jobs in flight of campaigns that can use no more places: core-seconds by user, and how many jobs.
+    """Jobs in flight of campaigns that can use no more places: how many, and core-seconds by user.
 
-    ahead: jobs in flight, of all campaigns, that went ahead of their turn.
+    reserved: what they will be charged; spent: what they have used so far. ahead: jobs in flight, of all campaigns,
+    that went ahead of their turn.
     """
 
     reserved: Mapping[str, float] = field(default_factory=dict)
     live: int = 0
     ahead: int = 0
+    spent: Mapping[str, float] = field(default_factory=dict)
 
 
 def share(ledger: Ledger, backlogs: Sequence[Backlog], jobs: int, others: Others | None = None) -> list[Grant]:
@@ -76,6 +79,7 @@ def share(ledger: Ledger, backlogs: Sequence[Backlog], jobs: int, others: Others
     if deal.slots >= len(hungry):
         deal.once(backlog for backlog in hungry if not deal.live[backlog.campaign_id])
     deal.in_turn(hungry)
+    deal.close()
     return [Grant(campaign_id, tasks) for campaign_id, tasks in deal.given.items()]
 
 
@@ -100,12 +104,12 @@ def _ahead(backlogs: Sequence[Backlog], others: Others, deal: _Deal) -> list[Bac
     busy = {backlog.user for backlog in backlogs if backlog.urgent and backlog.live}
     slots = deal.slots + others.live
     first: dict[str, Backlog] = {}
-    for backlog in sorted(backlogs, key=lambda each: (deal.times.get(each.campaign_id, 0.0), each.campaign_id)):
-        if backlog.urgent and backlog.room > 0 and backlog.user not in busy:
-            first.setdefault(backlog.user, backlog)
+    urgent = [backlog for backlog in backlogs if backlog.urgent and backlog.room > 0 and backlog.user not in busy]
+    for backlog in sorted(urgent, key=lambda each: (deal.ahead(each), each.campaign_id)):
+        first.setdefault(backlog.user, backlog)
     if slots < AHEAD_SHARE:
         first = {user: backlog for user, backlog in first.items() if deal.in_time(backlog)}
-    line = sorted(first.values(), key=lambda backlog: (deal.ahead[backlog.user], backlog.user))
+    line = sorted(first.values(), key=lambda backlog: (deal.users.ahead[backlog.user], backlog.user))
     return line[: max(0, slots_ahead(slots) - others.ahead)]
 
 
@@ -128,69 +132,78 @@ class _Deal:
         self.slots = jobs + sum(backlog.live for backlog in hungry)
         self.live = {backlog.campaign_id: backlog.live for backlog in hungry}
         self.given: dict[int, int] = {}
-        self.ahead: dict[str, float] = {}  # of users
-        self.times: dict[int, float] = {}  # of campaigns
         self.weights = weights(ledger, hungry)
         retire(ledger, self.weights, self.live)
-        by_user: dict[str, list[Backlog]] = defaultdict(list)
+        self._by_user: dict[str, list[Backlog]] = defaultdict(list)
         for backlog in hungry:
-            by_user[backlog.user].append(backlog)
-        for user, backlogs in by_user.items():
-            self._admit(user, backlogs, others.reserved.get(user, 0.0))
-        if self.ahead:
-            ledger.time = max(ledger.time, min(self.ahead.values()))
+            self._by_user[backlog.user].append(backlog)
+        self.users = self._level_of_users(others)
+        self.campaigns = {user: self._level_of_campaigns(user, backlogs) for user, backlogs in self._by_user.items()}
 
-    def _admit(self, user: str, backlogs: Sequence[Backlog], elsewhere: float) -> None:
-        """Bring the accounts of a user and of its campaigns to the present."""
-        account, weight = self.ledger.user(user), self.weights[user]
-        account.weight = weight
-        flying = (elsewhere + sum(backlog.reserved for backlog in backlogs)) / weight
-        if not account.active:
-            account.active = True
-            one = max(backlog.guess for backlog in backlogs) / weight
-            account.time = start(account.time, self.ledger.time, flying, one)
-        self.ahead[user] = account.time + flying
-        for backlog in backlogs:
-            mine, flying = self.ledger.campaign(user, backlog.campaign_id), backlog.reserved / backlog.share
-            if not mine.active:
-                mine.active = True
-                mine.time = start(mine.time, account.inner, flying, backlog.guess / backlog.share)
-            self.times[backlog.campaign_id] = mine.time + flying
-        account.inner = max(account.inner, min(self.times[backlog.campaign_id] for backlog in backlogs))
+    def _level_of_users(self, others: Others) -> Level[str]:
+        flying, spent, longest = {}, {}, 0.0
+        for user, backlogs in self._by_user.items():
+            weight = self.weights[user]
+            self.ledger.user(user).weight = weight
+            flying[user] = (others.reserved.get(user, 0.0) + sum(each.reserved for each in backlogs)) / weight
+            spent[user] = (others.spent.get(user, 0.0) + sum(each.spent for each in backlogs)) / weight
+            longest = max(longest, *(each.longest / weight for each in backlogs))
+        accounts = {user: self.ledger.users[user] for user in self._by_user}
+        return Level(self.ledger.time, accounts, flying, spent, self._lead(longest))
+
+    def _level_of_campaigns(self, user: str, backlogs: Sequence[Backlog]) -> Level[int]:
+        return Level(
+            self.ledger.users[user].inner,
+            {each.campaign_id: self.ledger.campaign(user, each.campaign_id) for each in backlogs},
+            {each.campaign_id: each.reserved / each.share for each in backlogs},
+            {each.campaign_id: each.spent / each.share for each in backlogs},
+            self._lead(max(each.longest / each.share for each in backlogs)),
+        )
+
+    def _lead(self, longest: float) -> float:
+        """How far ahead of the present those can be who compete with jobs of at most this virtual time."""
+        return 2 * (self.slots + 1) * longest
+
+    def close(self) -> None:
+        """Bring the ledger to the present."""
+        for user, level in self.campaigns.items():
+            level.close([each.campaign_id for each in self._by_user[user] if self._sated(each)])
+            self.ledger.users[user].inner = level.now
+        self.users.close([user for user, backlogs in self._by_user.items() if all(map(self._sated, backlogs))])
+        self.ledger.time = self.users.now
+
+    def _sated(self, backlog: Backlog) -> bool:
+        return self.given.get(backlog.campaign_id, 0) >= backlog.room
+
+    def ahead(self, backlog: Backlog) -> float:
+        """How far this campaign is among its user's."""
+        return self.campaigns[backlog.user].ahead[backlog.campaign_id]
 
     def in_time(self, backlog: Backlog) -> bool:
         """Whether the user of this campaign is ahead of the others by one job at most."""
-        return self.ahead[backlog.user] <= self.ledger.time + backlog.guess / self.weights[backlog.user]
+        ahead = self.users.ahead
+        return ahead[backlog.user] <= min(ahead.values()) + backlog.guess / self.weights[backlog.user]
 
     def once(self, backlogs: Iterable[Backlog]) -> None:
         """A place for each of these out of its turn, as far as there are any."""
-        wanted = list(backlogs)
-        for backlog in self._deal(wanted, again=False):
-            self._forgive(backlog)
+        for backlog in self._deal(list(backlogs), again=False):
+            self.users.forgive(backlog.user)
+            self.campaigns[backlog.user].forgive(backlog.campaign_id)
 
     def in_turn(self, backlogs: Sequence[Backlog]) -> None:
-        """Place by place: virtual time moves on with whose turn it is."""
-        for backlog in self._deal(backlogs, again=True):
-            account = self.ledger.users[backlog.user]
-            self.ledger.time = max(self.ledger.time, self.ahead[backlog.user])
-            account.inner = max(account.inner, self.times[backlog.campaign_id])
-
-    def _forgive(self, backlog: Backlog) -> None:
-        """What is got out of turn puts nobody further ahead than turns alone can."""
-        lead = 2 * (self.slots + 1) * backlog.longest
-        account, mine = self.ledger.users[backlog.user], self.ledger.campaigns[backlog.campaign_id]
-        account.time = min(account.time, self.ledger.time + lead / self.weights[backlog.user])
-        mine.time = min(mine.time, account.inner + lead / backlog.share)
+        """Place by place, as long as there are places and somebody who can use them."""
+        for _ in self._deal(backlogs, again=True):
+            pass
 
     def _deal(self, backlogs: Sequence[Backlog], *, again: bool) -> Iterator[Backlog]:
         """The user who is furthest behind, and of its campaigns the one that is, is given a place after its yield."""
         campaigns: dict[str, list[tuple[float, int, int, Backlog]]] = defaultdict(list)
         for backlog in backlogs:
-            if self.given.get(backlog.campaign_id, 0) < backlog.room:
+            if not self._sated(backlog):
                 campaigns[backlog.user].append(self._entry(backlog))
         for queue in campaigns.values():
             heapq.heapify(queue)
-        users = [(self.ahead[user], user) for user in campaigns]
+        users = [(self.users.ahead[user], user) for user in campaigns]
         heapq.heapify(users)
         while self.left > 0 and users:
             _, user = heapq.heappop(users)
@@ -199,17 +212,17 @@ class _Deal:
                 self._give(backlog, min(self.left, backlog.room - self.given.get(backlog.campaign_id, 0)) - 1)
             yield backlog
             self._give(backlog)
-            if again and self.given[backlog.campaign_id] < backlog.room:
+            if again and not self._sated(backlog):
                 heapq.heappush(campaigns[user], self._entry(backlog))
             if campaigns[user]:
-                heapq.heappush(users, (self.ahead[user], user))
+                heapq.heappush(users, (self.users.ahead[user], user))
 
     def _entry(self, backlog: Backlog) -> tuple[float, int, int, Backlog]:
-        return self.times[backlog.campaign_id], self.live[backlog.campaign_id], backlog.campaign_id, backlog
+        return self.ahead(backlog), self.live[backlog.campaign_id], backlog.campaign_id, backlog
 
     def _give(self, backlog: Backlog, places: int = 1) -> None:
         self.left -= places
         self.given[backlog.campaign_id] = self.given.get(backlog.campaign_id, 0) + places
         self.live[backlog.campaign_id] += places
-        self.times[backlog.campaign_id] += places * backlog.guess / backlog.share
-        self.ahead[backlog.user] += places * backlog.guess / self.weights[backlog.user]
+        self.campaigns[backlog.user].give(backlog.campaign_id, places * backlog.guess / backlog.share)
+        self.users.give(backlog.user, places * backlog.guess / self.weights[backlog.user])

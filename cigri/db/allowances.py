@@ -261,9 +261,11 @@ def others(flying: Sequence[Flying], backlogs: Sequence[Backlog]) -> Others:
     there = {backlog.campaign_id for backlog in backlogs if backlog.room > 0}
     outside = [each for each in flying if each.campaign_id not in there]
     reserved: dict[str, float] = defaultdict(float)
+    spent: dict[str, float] = defaultdict(float)
     for each in outside:
         reserved[each.user] += each.reserved
-    return Others(reserved, sum(each.live for each in outside), sum(each.ahead for each in flying))
+        spent[each.user] += each.spent
+    return Others(reserved, sum(each.live for each in outside), sum(each.ahead for each in flying), spent)
 
 
 def _pending() -> Subquery:

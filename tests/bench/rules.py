@@ -55,18 +55,25 @@ class FairQueuing:
     def _deal(self, grid: Grid, cluster: Cluster, jobs: int, taken: Counter[int]) -> list[tuple[int, int]]:
         backlogs = []
         reserved: dict[str, float] = defaultdict(float)
+        spent_of: dict[str, float] = defaultdict(float)
         live = 0
+        spent: Counter[int] = Counter()
+        for _, number, start in cluster.running:
+            spent[number] += grid.now - start
         for each in grid.present.values():
             key = cluster.id, each.id
             one = guess(self._ended[key], self._used[key], each.walltime)
             left = each.pending - taken[each.id]
             if left > 0 and cluster.id in each.clusters:
                 flying = each.flying[cluster.id]
-                backlogs.append(Backlog(each.id, each.user, left, flying, guess=one, longest=each.walltime))
+                backlogs.append(
+                    Backlog(each.id, each.user, left, flying, guess=one, longest=each.walltime, spent=spent[each.id])
+                )
             elif each.flying[cluster.id]:
-                reserved[each.user] += one * each.flying[cluster.id]
+                reserved[each.user] += max(one * each.flying[cluster.id], spent[each.id])
+                spent_of[each.user] += spent[each.id]
                 live += each.flying[cluster.id]
-        grants = share(self._ledgers[cluster.id], backlogs, jobs, Others(reserved, live))
+        grants = share(self._ledgers[cluster.id], backlogs, jobs, Others(reserved, live, spent=spent_of))
         return [(grant.campaign_id, grant.tasks) for grant in grants]
 
 

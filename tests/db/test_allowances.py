@@ -132,7 +132,7 @@ def test_what_flies_besides_the_backlog(books, cluster):
     with books.transaction() as session:
         flying = allowances.flying(session)
         backlogs = allowances.backlogs(session, [cluster], flying)[cluster]
-        assert allowances.others(flying[cluster], backlogs) == Others({"bob": 7200.0}, live=2, ahead=2)
+        assert allowances.others(flying[cluster], backlogs) == Others({"bob": 7200.0}, live=2, ahead=2, spent={"bob": 0.0})
 
 
 def test_campaigns_that_get_nothing_are_not_there(books, cluster):

@@ -159,16 +159,43 @@ def test_what_was_used_counts_against_who_used_it():
     assert ledger.users["alice"].time == 10.0 and ledger.users["alice"].recent == 10.0
 
 
-def test_who_comes_late_has_neither_credit_nor_debt():
+def test_who_comes_late_starts_level_with_what_the_others_have_used():
+    """What they have in flight and have not used yet is still theirs to be served: the latecomer gets as much first."""
     ledger = Ledger()
     early = Backlog(1, "alice", 10**6, 10)
     share(ledger, [early], 0)
     ledger.charge(Charge(1, "alice", 10.0))
     ledger.users["alice"].recent = 0.0
-    share(ledger, [early], 0)
-    assert ledger.time == 20.0
-    assert dealt(ledger, [early, Backlog(2, "bob", 10**6, 0)], 30) == {1: 15, 2: 15}
-    assert ledger.users["bob"].time == 20.0
+    assert dealt(ledger, [early, Backlog(2, "bob", 10**6, 0)], 30) == {1: 10, 2: 20}
+    assert ledger.time == 10.0 and ledger.users["bob"].time == 10.0
+
+
+def test_what_was_expected_too_long_costs_latecomers_nothing():
+    """A thousand jobs that may last an hour, and last a minute: whoever comes while they run has its share at once."""
+    ledger = Ledger()
+    first = Backlog(1, "alice", 10**6, 0, guess=3600.0, longest=3600.0)
+    assert dealt(ledger, [first], 1000) == {1: 1000}
+    running = dataclasses.replace(first, live=1000, spent=30_000.0)
+    assert dealt(ledger, [running, Backlog(2, "bob", 10**6, 0, guess=3600.0, longest=3600.0)], 0) == {}
+    assert ledger.users["bob"].time == 30_000.0
+    ledger.charge(Charge(1, "alice", 60_000.0))
+    ledger.users["alice"].recent = 0.0
+    both = [Backlog(1, "alice", 10**6, 0, guess=60.0, longest=3600.0)]
+    both += [Backlog(2, "bob", 10**6, 0, guess=3600.0, longest=3600.0)]
+    got = dealt(ledger, both, 1000)
+    assert got[2] * 3600 == pytest.approx(got[1] * 60 + 30_000, abs=3660), "alike since bob is there"
+
+
+def test_when_nobody_was_left_waiting_all_begin_level():
+    ledger = Ledger()
+    assert dealt(ledger, [Backlog(1, "alice", 1, 0), Backlog(2, "bob", 50, 0)], 99) == {1: 1, 2: 50}
+    ledger.charge(Charge(1, "alice", 1.0))
+    ledger.charge(Charge(2, "bob", 5000.0))
+    for account in ledger.users.values():
+        account.recent = 0.0
+    share(ledger, [Backlog(1, "alice", 1, 0), Backlog(2, "bob", 50, 0)], 99)
+    three = [Backlog(1, "alice", 50, 0), Backlog(2, "bob", 50, 0), Backlog(3, "carol", 50, 0)]
+    assert dealt(ledger, three, 30) == {1: 10, 2: 10, 3: 10}
 
 
 def test_who_was_away_has_saved_no_credit():
@@ -179,9 +206,19 @@ def test_who_was_away_has_saved_no_credit():
     assert ledger.users["bob"].time == 998.0 and ledger.campaigns[2].time == 499.0
 
 
-def test_who_was_away_and_had_been_far_ahead_is_not_held_back():
+def test_who_was_away_and_had_been_far_ahead_is_not_held_back_for_ever():
     ledger = Ledger(users={"alice": UserAccount(1e9)}, campaigns={1: Account(1e9)})
-    assert dealt(ledger, [Backlog(1, "alice", 9, 1), Backlog(2, "bob", 9, 1)], 8)[1] >= 3
+    share(ledger, [Backlog(1, "alice", 99, 1), Backlog(2, "bob", 99, 1)], 8)
+    assert ledger.users["alice"].time == ledger.campaigns[1].time == 2 * (10 + 1) * 1.0
+
+
+def test_what_is_forgiven_counts_at_once():
+    """A place out of its turn puts nobody far ahead: neither in the ledger nor for the rest of the deal."""
+    users = {"alice": UserAccount(480.0, True), "bob": UserAccount(10.0, True)}
+    ledger = Ledger(10.0, users, {number: Account(0.0, True) for number in range(1, 6)})
+    busy = [Backlog(number, "alice", 9, 1, longest=4.0) for number in range(1, 5)]
+    share(ledger, [*busy, Backlog(5, "alice", 9, 0), Backlog(6, "bob", 1, 1, longest=4.0)], 3)
+    assert ledger.users["alice"].time == 10.0 + 2 * 9 * 4.0
 
 
 def test_a_job_that_runs_for_long_counts_for_what_it_has_used():
