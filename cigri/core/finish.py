@@ -17,26 +17,34 @@ NEAR = 4  # a campaign is near its end when no more tasks are left than so many 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What is known of a campaign's tasks on a cluster: how many succeeded, their seconds, the power of the cluster."""
+    """What is known of a campaign's tasks on a cluster: how many succeeded, their seconds, the power of the cluster.
+
+    elsewhere: how many of the pending ones are left to other clusters now.
+    """
 
     done: int
     seconds: float
     power: float
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A cluster that may take some of the last tasks: how long one lasts there, what runs there, what could be sent."""
+    """A cluster that may take some of the last tasks: how long one lasts there, what runs there, what could be sent.
+
+    pending: how many of the tasks may go there.
+    """
 
     cluster_id: int
     lasts: float
     live: int
     places: int
+    pending: int
 
     def until(self, moment: float) -> int:
         """How many tasks it can have ended by then: those sent now, and those that follow on the same slots."""
         slots = self.live + self.places
-        return self.places + int(slots * max(0.0, moment - self.lasts) / self.lasts)
+        return min(self.pending, self.places + int(slots * max(0.0, moment - self.lasts) / self.lasts))
 
 
 def durations(speeds: Mapping[int, Speed]) -> dict[int, float]:
@@ -91,24 +99,25 @@ def limited(
     """The backlogs; of campaigns near their end (the keys of `speeds`) only what each cluster should take."""
     room: dict[tuple[int, int], int] = {}
     for campaign_id, known in speeds.items():
-        lasts = durations(known)
         mine = {
             cluster_id: backlog.pending
             for cluster_id, there in backlogs.items()
             for backlog in there
             if backlog.campaign_id == campaign_id
         }
+        left = max((tasks + known[cluster_id].elsewhere for cluster_id, tasks in mine.items()), default=0)
         places = [
             Place(
                 cluster_id,
-                lasts[cluster_id],
+                lasts,
                 live.get(cluster_id, {}).get(campaign_id, 0),
                 fair_part(orders[cluster_id], backlogs[cluster_id]) if cluster_id in mine else 0,
+                left - known[cluster_id].elsewhere,
             )
-            for cluster_id in lasts
+            for cluster_id, lasts in durations(known).items()
             if cluster_id in mine or live.get(cluster_id, {}).get(campaign_id)
         ]
-        for cluster_id, tasks in rooms(max(mine.values(), default=0), places).items():
+        for cluster_id, tasks in rooms(left, places).items():
             room[cluster_id, campaign_id] = tasks
     return {
         cluster_id: [

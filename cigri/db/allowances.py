@@ -250,9 +250,11 @@ def speeds(session: Session, campaign_ids: Collection[int]) -> dict[int, dict[in
         .where(pair.campaign_id.in_(campaign_ids))
     )
     found: dict[int, dict[int, Speed]] = defaultdict(dict)
-    if campaign_ids:
-        for number, place, power, done, seconds in session.execute(query):
-            found[number][place] = Speed(int(done or 0), float(seconds or 0), float(power))
+    if not campaign_ids:
+        return found
+    left = _elsewhere(session)
+    for number, place, power, done, seconds in session.execute(query):
+        found[number][place] = Speed(int(done or 0), float(seconds or 0), float(power), left.get((place, number), 0))
     return found
 
 

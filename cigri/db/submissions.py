@@ -171,7 +171,7 @@ _DUE = (
         Task.campaign_id == _CAMPAIGN,
         Task.state == TaskState.PENDING,
         func.coalesce(Task.not_before, func.now()) <= func.now(),
-        (func.coalesce(Task.failed_on, 0) != _HERE) | (Task.elsewhere_until <= func.now()),
+        Task.failed_on.is_distinct_from(_HERE) | (func.coalesce(Task.elsewhere_until, func.now()) <= func.now()),
     )
     .order_by(Task.priority.desc(), Task.id)
     .limit(bindparam("most", type_=Integer()))

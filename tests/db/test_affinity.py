@@ -78,6 +78,20 @@ def test_being_preempted_is_no_reason_to_go_elsewhere(books, cluster, other):
     assert claimed(books, cluster, campaign) == 1
 
 
+@pytest.mark.parametrize("where", ["there", "elsewhere"])
+def test_what_came_back_after_that_may_go_there_again(books, cluster, other, where):
+    """Being preempted, on the same cluster or another, does not shut a task out of where it failed once."""
+    campaign = books.campaign([cluster, other], 1)
+    (job,) = books.submit(cluster, campaign, 1)
+    books.finish(cluster, {job: again})
+    with books.transaction() as session:
+        session.execute(text("UPDATE tasks SET elsewhere_until = now() - interval '1 s'"))
+    second = cluster if where == "there" else other
+    (job,) = books.submit(second, campaign, 1)
+    books.finish(second, {job: books.preempted})
+    assert backlog(books, cluster) == {campaign: 1} and claimed(books, cluster, campaign) == 1
+
+
 def test_how_quick_the_clusters_are(books, cluster, other):
     campaign = books.campaign([cluster, other], 9)
     there = books.submit(cluster, campaign, 4)
@@ -87,3 +101,12 @@ def test_how_quick_the_clusters_are(books, cluster, other):
         found = allowances.speeds(session, [campaign])
         assert found == {campaign: {cluster: Speed(3, 90.0, 1.0), other: Speed(0, 0.0, 4.0)}}
         assert allowances.speeds(session, []) == {}
+
+
+def test_what_is_left_to_others_is_known_at_the_end_of_a_campaign(books, cluster, other):
+    campaign = books.campaign([cluster, other], 3)
+    (job,) = books.submit(cluster, campaign, 1)
+    books.finish(cluster, {job: again})
+    with books.transaction() as session:
+        known = allowances.speeds(session, [campaign])[campaign]
+    assert known[cluster].elsewhere == 1 and known[other].elsewhere == 0

@@ -11,8 +11,8 @@ from cigri.core.outcome import Outcome
 from cigri.core.scheduling import Backlog
 
 
-def place(number, lasts, live=0, places=0):
-    return Place(number, float(lasts), live, places)
+def place(number, lasts, live=0, places=0, pending=1000):
+    return Place(number, float(lasts), live, places, pending)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,8 @@ def place(number, lasts, live=0, places=0):
         (1000, [place(1, 60, places=10), place(2, 600, places=10)], {1: 1000, 2: 900}),  # plenty for both
         (5, [place(1, 60, places=2), place(2, 60, places=2)], {1: 5, 2: 5}),  # equals share
         (5, [place(2, 600, places=1)], {2: 5}),
+        (1, [place(1, 60, live=9, places=9, pending=0), place(2, 600, places=1)], {1: 1, 2: 1}),  # it may not go there
+        (5, [place(1, 60, places=9, pending=3), place(2, 600, places=9)], {1: 5, 2: 2}),
     ],
 )
 def test_where_the_last_tasks_go(pending, places, found):
@@ -32,7 +34,8 @@ def test_where_the_last_tasks_go(pending, places, found):
 
 
 places = st.lists(
-    st.builds(Place, st.integers(1, 99), st.floats(1, 1e5), st.integers(0, 50), st.integers(0, 50)),
+    st.builds(Place, st.integers(1, 99), st.floats(1, 1e5), st.integers(0, 50), st.integers(0, 50),
+              st.integers(0, 1000)),
     min_size=1, max_size=8, unique_by=lambda each: each.cluster_id,
 )  # fmt: skip
 
@@ -76,9 +79,20 @@ def test_the_backlogs_of_slow_clusters_are_cut():
     speeds = {7: {1: Speed(5, 300.0, 1.0), 2: Speed(5, 3000.0, 1.0)}}
     cut = limited(backlogs, {1: 12, 2: 10}, {}, speeds)
     assert [each.pending for each in cut[1]] == [6, 5000] and [each.pending for each in cut[2]] == [0]
-    assert limited(backlogs, {1: 12, 2: 10}, {}, {7: {1: Speed(0, 0.0, 1.0)}}) == backlogs, "nothing is known"
+    assert limited(backlogs, {1: 12, 2: 10}, {}, {7: dict.fromkeys((1, 2), Speed(0, 0.0, 1.0))}) == backlogs, (
+        "nothing is known"
+    )
     busy = limited({2: [bag(7, 6)]}, {2: 10}, {1: {7: 3}}, speeds)
     assert busy[2][0].pending == 0, "three slots elsewhere end 27 more before one ends here"
+
+
+def test_a_cluster_that_the_last_task_may_not_go_to_keeps_nobody_from_it():
+    """It failed on the quick cluster, which has jobs and places: the slow one gets it at once."""
+    speeds = {7: {1: Speed(5, 300.0, 1.0, elsewhere=1), 2: Speed(5, 3000.0, 1.0)}}
+    cut = limited({1: [bag(7, 0, 3)], 2: [bag(7, 1)]}, {1: 12, 2: 10}, {1: {7: 3}}, speeds)
+    assert cut[1][0].pending == 0 and cut[2][0].pending == 1
+    full = limited({2: [bag(7, 1)]}, {2: 10}, {1: {7: 3}}, speeds)
+    assert full[2][0].pending == 1, "also when it takes nothing more just now"
 
 
 def test_only_failures_that_another_cluster_may_avoid_are_left_to_it():
