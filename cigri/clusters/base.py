@@ -99,6 +99,7 @@ class Resources:
     unavailable: int  # not Alive
     free: int  # alive and without a job
     usable_by_besteffort: int  # alive and open to best-effort jobs
+    unit_size: float = 1.0  # resources of a unit, on average
 
 
 @dataclass(frozen=True, slots=True)

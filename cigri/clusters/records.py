@@ -194,6 +194,7 @@ def count(resources: list[dict[str, Any]], busy: frozenset[int], unit: str) -> R
         unavailable=sum(not unit_ for unit_ in alive),
         free=sum(bool(unit_) and not any(_whole(r, "id", low=1) in busy for r in unit_) for unit_ in open_),
         usable_by_besteffort=sum(any(_text(r, "besteffort") != "NO" for r in unit_) for unit_ in open_),
+        unit_size=sum(map(len, units.values())) / len(units) if units else 1.0,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 LEAST_QUEUE = 2
+FEW = 10  # jobs in flight of a choosy campaign of which none runs
 SAFE_QUEUE = 2  # jobs that wait, while nobody knows how many resources are free
 STALE = 60.0  # seconds after which a count of resources is not believed any more
 LONGEST_DELAY = 120.0  # seconds that the loop is believed to take at most
@@ -20,6 +21,8 @@ LEARNING = 0.1
 @dataclass(frozen=True, slots=True)
 class Load:
     """A cluster as the grid sees it. Counts are jobs of ours, but for `free` (None: not counted lately).
+
+    Those that wait are counted as so many of the mean size of those that run.
 
     live: all that have not ended; waiting: those that its queue shows, or that were just sent there. free: jobs that
     its free resources had room for when they were last counted; running_then: jobs of ours that ran at that
@@ -78,6 +81,14 @@ def start_delay(known: float, waits: Iterable[float]) -> float:
     for wait in waits:
         known += LEARNING * (2 * min(wait, LONGEST_WAIT) - known)
     return known
+
+
+def most_in_flight(running: int) -> int:
+    """How many jobs of a choosy campaign may be in flight: what is free may not be good for them, what starts is.
+
+    So their number doubles with each round of the cluster, as long as they start.
+    """
+    return FEW + 2 * running
 
 
 def slots(load: Load) -> int:

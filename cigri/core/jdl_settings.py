@@ -20,6 +20,7 @@ from cigri.core.walltime import Walltime
 T = TypeVar("T")
 
 RETRIES = 3
+CORES = re.compile(r"(?:^|/)\s*(?:core|cpucore|thread|resource_id)\s*=\s*\d+\s*$")  # a request's last level
 MOST_CORES = 10**6  # that a job is believed to ask for
 LATER = "is not available in this version; leave it out"
 NEVER = "does not exist here, nor did it ever work; leave it out"
@@ -133,6 +134,12 @@ class ClusterJob:
     def cores(self) -> int:
         """How many resources one job asks for, as far as its request says: hosts with all that they have are one."""
         return min(MOST_CORES, max(1, sum(_product(group) for group in self.resources.split("+"))))
+
+    @property
+    def choosy(self) -> bool:
+        """Whether what is free may not be good for its jobs: it asks for properties, or for more than single cores."""
+        asked = self.properties or "{" in self.resources
+        return bool(asked) or not all(CORES.search(group) for group in self.resources.split("+"))
 
     @property
     def types(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ they are sent, and is put right when they end. docs/scheduling.md has the rule, 
 from __future__ import annotations
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ class Backlog:
     guess: float = 1.0  # what one job of it is expected to be charged
     longest: float = 1.0  # the most that one job of it is charged
     spent: float = 0.0  # what its running jobs have used so far
+    places: float = 1.0  # that one job of it takes, 1 or more
 
     @property
     def room(self) -> int:
@@ -67,7 +69,9 @@ class Others:
 
 
 def share(ledger: Ledger, backlogs: Sequence[Backlog], jobs: int, others: Others | None = None) -> list[Grant]:
-    """Deal `jobs` places out; the grants come in their order of use. Brings the ledger to the present.
+    """Deal out places for so many jobs of the usual size; the grants come in their order of use.
+
+    Brings the ledger to the present.
 
     First, within a bounded share, who goes ahead; then, while there is a slot for each campaign, who has nothing
     there; then who is behind.
@@ -128,7 +132,7 @@ class _Deal:
 
     def __init__(self, ledger: Ledger, hungry: Sequence[Backlog], jobs: int, others: Others) -> None:
         self.ledger = ledger
-        self.left = jobs
+        self.left = float(jobs)
         self.slots = jobs + sum(backlog.live for backlog in hungry)
         self.live = {backlog.campaign_id: backlog.live for backlog in hungry}
         self.given: dict[int, int] = {}
@@ -209,7 +213,8 @@ class _Deal:
             _, user = heapq.heappop(users)
             backlog = heapq.heappop(campaigns[user])[3]
             if again and not users and not campaigns[user]:  # nobody else competes: all but the last at once
-                self._give(backlog, min(self.left, backlog.room - self.given.get(backlog.campaign_id, 0)) - 1)
+                there = math.ceil(self.left / backlog.places)
+                self._give(backlog, min(there, backlog.room - self.given.get(backlog.campaign_id, 0)) - 1)
             yield backlog
             self._give(backlog)
             if again and not self._sated(backlog):
@@ -220,9 +225,10 @@ class _Deal:
     def _entry(self, backlog: Backlog) -> tuple[float, int, int, Backlog]:
         return self.ahead(backlog), self.live[backlog.campaign_id], backlog.campaign_id, backlog
 
-    def _give(self, backlog: Backlog, places: int = 1) -> None:
-        self.left -= places
-        self.given[backlog.campaign_id] = self.given.get(backlog.campaign_id, 0) + places
-        self.live[backlog.campaign_id] += places
-        self.campaigns[backlog.user].give(backlog.campaign_id, places * backlog.guess / backlog.share)
-        self.users.give(backlog.user, places * backlog.guess / self.weights[backlog.user])
+    def _give(self, backlog: Backlog, tasks: int = 1) -> None:
+        """The last one may need more places than are left: else a large job would wait for ever among small ones."""
+        self.left -= tasks * backlog.places
+        self.given[backlog.campaign_id] = self.given.get(backlog.campaign_id, 0) + tasks
+        self.live[backlog.campaign_id] += tasks
+        self.campaigns[backlog.user].give(backlog.campaign_id, tasks * backlog.guess / backlog.share)
+        self.users.give(backlog.user, tasks * backlog.guess / self.weights[backlog.user])

@@ -134,6 +134,7 @@ class Updater(Daemon):
                 resources_unavailable=resources.unavailable,
                 resources_free=resources.free,
                 resources_besteffort=resources.usable_by_besteffort,
+                unit_size=resources.unit_size,
                 jobs_running=clusters.running_jobs(site.id),
                 resources_at=func.now(),
                 stress=stress,

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from cigri.core import ledger
-from cigri.core.control import STALE, Load, delay
+from cigri.core.control import STALE, Load, delay, most_in_flight
 from cigri.core.finish import Speed
 from cigri.core.scheduling import Backlog, Grant, Others
 from cigri.core.states import CampaignState, JobKind, JobState, TaskState
@@ -52,6 +52,7 @@ class Flying:
     counted: int  # ... as far as they are known
     ahead: int  # in test mode, prologues and epilogues
     reserved: float
+    size: float  # resources of one, as those that run show it, or as the campaign asks
 
 
 InFlight = Mapping[int, Sequence[Flying]]  # by cluster
@@ -91,6 +92,7 @@ def flying(session: Session) -> dict[int, list[Flying]]:
         each = Flying(
             row.campaign_id, place.grid_user, row.live, row.running, row.waiting, row.queued, row.spent, row.resources,
             row.counted, row.live if place.urgent else row.ahead, max(row.live * one, row.spent),
+            row.resources / row.counted if row.counted else place.cores,
         )  # fmt: skip
         found[row.cluster_id].append(each)
     return found
@@ -105,6 +107,7 @@ class _Place:
     used: float = 0.0
     longest: float = 0.0
     urgent: bool = False
+    cores: int = 1
 
 
 _UNKNOWN = _Place()  # an adopted job may be where its campaign does not run now
@@ -114,13 +117,22 @@ def _places(session: Session, campaign_ids: Collection[int]) -> dict[tuple[int, 
     """What is known of these campaigns, by cluster and campaign."""
     pair = CampaignCluster
     query = (
-        select(pair.cluster_id, pair.campaign_id, Campaign.grid_user, pair.ended, pair.used, pair.longest, pair.urgent)
+        select(
+            pair.cluster_id,
+            pair.campaign_id,
+            Campaign.grid_user,
+            pair.ended,
+            pair.used,
+            pair.longest,
+            pair.urgent,
+            pair.cores,
+        )  # fmt: skip
         .join(Campaign, Campaign.id == pair.campaign_id)
         .where(pair.campaign_id == any_(literal(list(campaign_ids), ARRAY(Integer()))))
     )
     if not campaign_ids:
         return {}
-    return {(row[0], row[1]): _Place(row[2], row[3], row[4], row[5], row[6]) for row in session.execute(query)}
+    return {(row[0], row[1]): _Place(*row[2:]) for row in session.execute(query)}
 
 
 def _waiting() -> ColumnElement[bool]:
@@ -153,16 +165,29 @@ def loads(session: Session, stress_limit: float, flying: InFlight) -> dict[int, 
     found = {}
     for cluster_id, known, age in session.execute(query):
         there = flying.get(cluster_id, ())
-        counted = sum(each.counted for each in there)
-        size = max(1.0, sum(each.resources for each in there) / counted) if counted else 1.0
+        size = _size(there)
         free = None
         if age is not None and age < STALE:
-            free = int(min(known.resources_free, known.resources_besteffort) / size)
+            free = int(min(known.resources_free, known.resources_besteffort) * known.unit_size / size)
         live, running = sum(each.live for each in there), sum(each.running for each in there)
-        waiting, queued = sum(each.waiting for each in there), sum(each.queued for each in there)
+        waiting, queued = (
+            round(sum(each.waiting * _places_of(each.size, size) for each in there)),
+            sum(each.queued for each in there),
+        )
         takes = delay(known.follow_period, known.submission_time, known.start_delay)
         found[cluster_id] = Load(live, running, free, known.jobs_running, known.completion_rate, waiting, takes, queued)
     return found
+
+
+def _size(there: Sequence[Flying]) -> float:
+    """How many resources a job of ours takes there on average, as far as it is known."""
+    counted = sum(each.counted for each in there)
+    return max(1.0, sum(each.resources for each in there) / counted) if counted else 1.0
+
+
+def _places_of(size: float, usual: float) -> float:
+    """How many jobs of the usual size one of this size counts as. Never less than one: limits are of jobs."""
+    return max(1.0, size / usual)
 
 
 def in_flight(flying: InFlight) -> dict[int, int]:
@@ -187,7 +212,10 @@ def backlogs(session: Session, cluster_ids: Collection[int], flying: InFlight) -
             pair.ended,
             pair.used,
             pair.longest,
+            pair.cores,
+            (pair.choosy | (Cluster.properties != "")).label("choosy"),
         )
+        .join(Cluster, Cluster.id == pair.cluster_id)
         .join(Campaign, Campaign.id == pair.campaign_id)
         .join(pending, pending.c.campaign_id == Campaign.id)
         .outerjoin(
@@ -208,13 +236,28 @@ def backlogs(session: Session, cluster_ids: Collection[int], flying: InFlight) -
     if not cluster_ids:
         return found
     elsewhere = _elsewhere(session)
-    for place, number, user, left, max_jobs, urgent, priority, weight, ended, used, longest in session.execute(query):
-        mine = there.get((place, number))
-        live, spent = (mine.live, mine.spent) if mine else (0, 0.0)
-        one = ledger.guess(ended, used, longest)
-        left = max(0, left - elsewhere.get((place, number), 0))
-        found[place].append(
-            Backlog(number, user, left, live, max_jobs, urgent, 2.0**priority, weight, one, longest, spent)
+    usual = {place: _size(flying.get(place, ())) for place in cluster_ids}
+    for row in session.execute(query):
+        mine = there.get((row.cluster_id, row.id))
+        most = row.max_jobs
+        if row.choosy:
+            limit = most_in_flight(mine.running if mine else 0)
+            most = limit if most is None else min(most, limit)
+        found[row.cluster_id].append(
+            Backlog(
+                row.id,
+                row.grid_user,
+                max(0, row.pending - elsewhere.get((row.cluster_id, row.id), 0)),
+                mine.live if mine else 0,
+                most,
+                row.urgent,
+                2.0**row.priority,
+                row.share,
+                ledger.guess(row.ended, row.used, row.longest),
+                row.longest,
+                mine.spent if mine else 0.0,
+                _places_of(mine.size if mine else row.cores, usual[row.cluster_id]),
+            )
         )
     return found
 

@@ -61,6 +61,8 @@ class Place:
     retry_exit_codes: Sequence[int] = ()
     share: float = 1.0
     longest: float = 3600.0
+    cores: int = 1
+    choosy: bool = False
 
     @classmethod
     def of(cls, job: ClusterJob) -> Place:
@@ -75,6 +77,8 @@ class Place:
             list(job.retry_exit_codes),
             job.share,
             float(max(1, job.walltime.seconds) * job.cores),
+            job.cores,
+            job.choosy,
         )
 
 

@@ -147,6 +147,7 @@ class ClusterStatus(Table):
     stress_ceiling: Mapped[float | None]
     stress_ceiling_at: Mapped[datetime | None]
     submission_time: Mapped[float] = _default()
+    unit_size: Mapped[float] = _default()
 
 
 class LoadSensor(Table):
@@ -195,6 +196,8 @@ class CampaignCluster(Table):
     ended: Mapped[int] = mapped_column(BigInteger, server_default=FetchedValue())
     used: Mapped[float] = _default()
     uncharged: Mapped[float] = _default()
+    cores: Mapped[int] = _default()
+    choosy: Mapped[bool] = _default()
 
 
 class CampaignCount(Table):

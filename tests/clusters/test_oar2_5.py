@@ -398,7 +398,7 @@ def test_resources(api, oar):
     api.get(f"{API}/resources/resource_id/jobs", json={"items": holders, "links": [], "api_timestamp": 1})
     assert oar.resources() == Resources(total=8, unavailable=1, free=5, usable_by_besteffort=7)
     by_host = Oar25(Transport("c1", API, Identity(), timeout=2), resource_unit="host")
-    assert by_host.resources() == Resources(total=2, unavailable=0, free=0, usable_by_besteffort=2)
+    assert by_host.resources() == Resources(2, unavailable=0, free=0, usable_by_besteffort=2, unit_size=4.0)
     for odd in ({}, {"items": [{}]}, {"items": [{"resource_id": "x", "jobs": []}]}):
         api.replace("GET", f"{API}/resources/resource_id/jobs", json=odd)
         with pytest.raises(BadReply):

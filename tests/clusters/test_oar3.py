@@ -379,7 +379,7 @@ def test_resources_are_counted_in_units(api):
     assert by_id.resources() == Resources(total=6, unavailable=2, free=2, usable_by_besteffort=2)
     assert set(api.calls[1].request.params["states"]) == set(records.BUSY_WORDS)
     by_node = Oar3(Transport("c1", API, Identity(), timeout=2), resource_unit="network_address")
-    assert by_node.resources() == Resources(total=3, unavailable=1, free=1, usable_by_besteffort=1)
+    assert by_node.resources() == Resources(3, unavailable=1, free=1, usable_by_besteffort=1, unit_size=2.0)
     by_rack = Oar3(Transport("c1", API, Identity(), timeout=2), resource_unit="rack")
     with pytest.raises(BadReply, match="resource_unit"):
         by_rack.resources()

@@ -53,11 +53,17 @@ class Books:
             return clusters.declare(session, name, **known).id
 
     def campaign(
-        self, cluster_ids: Sequence[int], tasks: int = 3, *, user: str = "alice", max_jobs: int | None = None
+        self,
+        cluster_ids: Sequence[int],
+        tasks: int = 3,
+        *,
+        user: str = "alice",
+        max_jobs: int | None = None,
+        **place: Any,
     ) -> int:
         with self.transaction() as session:
             lines = [f"name{number} {number}" for number in range(tasks)]
-            wanted = dict.fromkeys(cluster_ids, campaigns.Place(max_jobs))
+            wanted = dict.fromkeys(cluster_ids, campaigns.Place(max_jobs, **place))
             return campaigns.create(session, user, "sample", {"name": "sample"}, wanted, lines, tasks)
 
     def allow(self, cluster_id: int, campaign_id: int, tasks: int) -> None:

@@ -132,7 +132,9 @@ def test_what_flies_besides_the_backlog(books, cluster):
     with books.transaction() as session:
         flying = allowances.flying(session)
         backlogs = allowances.backlogs(session, [cluster], flying)[cluster]
-        assert allowances.others(flying[cluster], backlogs) == Others({"bob": 7200.0}, live=2, ahead=2, spent={"bob": 0.0})
+        assert allowances.others(flying[cluster], backlogs) == Others(
+            {"bob": 7200.0}, live=2, ahead=2, spent={"bob": 0.0}
+        )
 
 
 def test_campaigns_that_get_nothing_are_not_there(books, cluster):
@@ -213,3 +215,51 @@ def test_an_allowance_is_never_negative(books, cluster):
     campaign = books.campaign([cluster], 9)
     books.submit(cluster, campaign, 3)
     assert books.claim(cluster, campaign) is None and books.allowance(cluster, campaign).tasks == 0
+
+
+def counted(books, cluster, **fields):
+    note(books, cluster, resources_at=text("now()"), **fields)
+
+
+def test_large_jobs_take_more_of_what_is_free(books, cluster):
+    """Before one of them runs their campaign says how large they are; then it is seen."""
+    large, small = books.campaign([cluster], 99, cores=16), books.campaign([cluster], 99)
+    counted(books, cluster, resources_free=1000, resources_besteffort=1000)
+    load, waiting = look(books)[cluster]
+    assert load.free == 1000 and waiting[large].places == 16.0 and waiting[small].places == 1.0
+    books.submit(cluster, large, 3)
+    load, waiting = look(books)[cluster]
+    assert load.waiting == 48 and load.live == 3
+    with books.transaction() as session:
+        session.execute(text("UPDATE jobs SET state = 'running', resources_used = 16"))
+    load, waiting = look(books)[cluster]
+    assert load.free == 62 and waiting[large].places == waiting[small].places == 1.0, "limits are of jobs: never less"
+
+
+def test_units_of_many_resources_are_counted_in_jobs(books, cluster):
+    campaign = books.campaign([cluster], 99)
+    books.submit(cluster, campaign, 1)
+    with books.transaction() as session:
+        session.execute(text("UPDATE jobs SET state = 'running', resources_used = 4"))
+    counted(books, cluster, resources_free=31, resources_besteffort=31, unit_size=32.0)
+    assert look(books)[cluster][0].free == 31 * 8
+
+
+@pytest.mark.parametrize("properties", ["", "grid='YES'"])
+def test_what_may_not_run_everywhere_is_tried_on_a_few_first(books, cluster, properties):
+    books.update(Cluster, cluster, properties=properties)
+    choosy = books.campaign([cluster], 99, max_jobs=50, choosy=True)
+    plain = books.campaign([cluster], 99)
+    room = {number: each.room for number, each in look(books)[cluster][1].items()}
+    assert room == {choosy: 10, plain: 10 if properties else 99}
+    there = books.submit(cluster, choosy, 10)
+    assert look(books)[cluster][1][choosy].room == 0, "until some of them run"
+    with books.transaction() as session:
+        session.execute(text("UPDATE jobs SET state = 'running' WHERE id = ANY(:ids)"), {"ids": there[:8]})
+    assert look(books)[cluster][1][choosy].room == 10 + 2 * 8 - 10
+    with books.transaction() as session:
+        session.execute(text("UPDATE jobs SET state = 'running'"))
+    books.submit(cluster, choosy, 20)
+    with books.transaction() as session:
+        session.execute(text("UPDATE jobs SET state = 'running'"))
+    assert look(books)[cluster][1][choosy].room == 20, "no more than its max_jobs"

@@ -58,6 +58,25 @@ def test_defaults():
     assert found.clusters["a"].types == ("besteffort",)
 
 
+@pytest.mark.parametrize(
+    ("resources", "properties", "choosy"),
+    [
+        ("/resource_id=1", "", False),
+        ("core=4", "", False),
+        ("/nodes=2/core=4", "", False),
+        ("/nodes=1/core=1+/nodes=1/core=8", "", False),
+        ("/nodes=1", "", True),  # how large a node is nobody says
+        ("/nodes=1/core=1+/nodes=1", "", True),
+        ("{gpu='YES'}/core=1", "", True),
+        ("/core=1", "mem > 4000", True),
+    ],
+)
+def test_who_cannot_use_whatever_is_free(resources, properties, choosy):
+    assert (
+        ClusterJob(exec_file="run", resources=resources, walltime=Walltime(60), properties=properties).choosy is choosy
+    )
+
+
 def test_a_jdl_as_they_are_written():
     """J2, J16."""
     text = r"""

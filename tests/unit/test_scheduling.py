@@ -297,3 +297,11 @@ def test_charges():
 
 def test_nothing_for_nobody():
     assert share(Ledger(), [], 10) == [] and share(Ledger(), [Backlog(1, "alice", 10, 5, max_jobs=5)], 10) == []
+
+
+def test_large_jobs_take_more_places():
+    """And are not passed by for ever because they are large: the last one may take more than is left."""
+    large, small = Backlog(1, "alice", 99, 1, places=16.0, guess=16.0), Backlog(2, "bob", 99, 1)
+    assert share(Ledger(), [large], 100) == [Grant(1, 7)]
+    assert dealt(Ledger(), [large, small], 64) == {1: 2, 2: 32}
+    assert share(Ledger(), [large], 1) == [Grant(1, 1)] and share(Ledger(), [large], 0) == []
