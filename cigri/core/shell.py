@@ -152,6 +152,8 @@ class Syntax:
             self.double()
         elif char == "`":
             self.backquoted()
+        elif self.text.startswith("$$", self.at):  # a process id: the second $ begins nothing
+            self.at += 2
         elif self.text.startswith("$(", self.at):
             wants, self.at = self.wants, self.at + 2
             self.command(closer=")")

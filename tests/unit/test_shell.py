@@ -141,6 +141,7 @@ def test_any_line_survives_any_cluster(tool, tmp_path_factory, line, cluster):
 @example(line='"${x:-it\'s}"')
 @example(line="a | # b")
 @example(line="x 2>&1 >&- &>f |& cat")
+@example(line="$$'\\'")
 def test_what_is_refused_is_no_command_for_bash_either(line):
     fault = shell.check_line(line)
     assume(fault is not None and "backslash" not in fault)
