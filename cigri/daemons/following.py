@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cigri.clusters.base import RemoteJob, RemoteState
 from cigri.core import outcome
 from cigri.core.adopted import has_name
+from cigri.core.backoff import look_again
 from cigri.core.outcome import LookAgain, Outcome, Policy, Resubmitted, Verdict
 from cigri.core.pace import Pace
 from cigri.core.states import JobState
@@ -32,6 +34,14 @@ STATES = {
     RemoteState.STARTING: JobState.REMOTE_WAITING,
     RemoteState.RUNNING: JobState.RUNNING,
 }
+
+
+class Look(enum.Enum):
+    """Why the details of a job are asked for."""
+
+    GONE = enum.auto()  # it is not among the living any more
+    STARTED = enum.auto()
+    GOES_ON = enum.auto()  # for long: its walltime may have been changed
 
 
 @dataclass(slots=True)
@@ -84,7 +94,7 @@ class Follower:
         refused: list[Refused] = []
         for login, own in by_login.items():
             try:
-                changes = self._look(site.acting(own[0].campaign_id), login, own)
+                changes = self._look(site.acting(own[0].campaign_id), login, own, elapsed)
             except (Refused, BadReply, NoAnswer) as error:
                 # About this login alone: the others' jobs are followed all the same.
                 log.warning("%s: jobs of %s cannot be followed: %s", site.name, login, error)
@@ -109,40 +119,24 @@ class Follower:
                 if remote.stop_time:
                     self._freed.append(remote.stop_time)
 
-    def _look(self, site: Site, login: str, own: Sequence[Followed]) -> Changes:
+    def _look(self, site: Site, login: str, own: Sequence[Followed], elapsed: float) -> Changes:
         changes = Changes()
         live = {job.id: job for job in site.cluster.live_jobs(login)}
         if live:
             self.seen_alive = time.monotonic()
-        gone: list[Followed] = []
-        starting: list[Followed] = []
-        for job in own:
-            remote = live.get(job.remote_id)
-            if remote is None or not has_name(remote.name, job.name) or remote.state.final:
-                gone.append(job)
-                continue
-            if job.missing is not None:
-                changes.found_again.append(job.id)
-            if remote.state is RemoteState.UNKNOWN:
-                changes.unknown_words.add(remote.word)
-            target = STATES.get(remote.state)
-            if target is not None and target is not job.state:
-                changes.moves[job.state, target].append(job.id)
-                if target is JobState.RUNNING:
-                    starting.append(job)
+        compared = _compare(live, own, elapsed, changes)
         del live
         self._deep = DEEP_LOOKS
-        starting_ids = {job.id for job in starting}
-        changed = [*gone, *starting]
+        changed = [(job, look) for look, jobs_ in compared.items() for job in jobs_]
         for first in range(0, len(changed), DETAILS_AT_A_TIME):
             part = changed[first : first + DETAILS_AT_A_TIME]
-            details = {job.id: job for job in site.cluster.jobs([job.remote_id for job in part])}
-            for job in part:
+            details = {job.id: job for job in site.cluster.jobs([job.remote_id for job, _ in part])}
+            for job, look in part:
                 remote = details.get(job.remote_id)
-                if job.id in starting_ids:
-                    _started(job, remote, changes)
-                else:
+                if look is Look.GONE:
                     self._look_at_gone(site, job, remote, changes)
+                else:
+                    _runs(job, remote, changes, just_started=look is Look.STARTED)
         return changes
 
     def _look_at_gone(self, site: Site, job: Followed, remote: RemoteJob | None, changes: Changes) -> None:
@@ -331,11 +325,36 @@ class Follower:
             )
 
 
-def _started(job: Followed, remote: RemoteJob | None, changes: Changes) -> None:
-    if remote is not None and remote.start_time:
-        nodes = ",".join(remote.nodes)
-        _note_start(job, remote, changes)
-        changes.starts.append((job.id, remote.start_time, remote.walltime, remote.resources, nodes))
+def _compare(
+    live: Mapping[int, RemoteJob], own: Sequence[Followed], elapsed: float, changes: Changes
+) -> dict[Look, list[Followed]]:
+    """Note what a list of living jobs shows of ours; those whose details are wanted, by why."""
+    now = time.time()
+    wanted: dict[Look, list[Followed]] = {look: [] for look in Look}
+    for job in own:
+        remote = live.get(job.remote_id)
+        if remote is None or not has_name(remote.name, job.name) or remote.state.final:
+            wanted[Look.GONE].append(job)
+            continue
+        if job.missing is not None:
+            changes.found_again.append(job.id)
+        if remote.state is RemoteState.UNKNOWN:
+            changes.unknown_words.add(remote.word)
+        target = STATES.get(remote.state)
+        if target is not None and target is not job.state:
+            changes.moves[job.state, target].append(job.id)
+            if target is JobState.RUNNING:
+                wanted[Look.STARTED].append(job)
+        elif target is JobState.RUNNING and job.sent and look_again(now - job.sent, elapsed):
+            wanted[Look.GOES_ON].append(job)
+    return wanted
+
+
+def _runs(job: Followed, remote: RemoteJob | None, changes: Changes, *, just_started: bool) -> None:
+    if remote is not None and remote.start_time and is_ours(remote, job.name, job.id):
+        if just_started:
+            _note_start(job, remote, changes)
+        changes.starts.append((job.id, remote.start_time, remote.walltime, remote.resources, ",".join(remote.nodes)))
 
 
 def _note_start(job: Followed, remote: RemoteJob, changes: Changes) -> None:

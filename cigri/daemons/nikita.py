@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from sqlalchemy import Engine, func
 
-from cigri.clusters.base import RemoteState
+from cigri.clusters.base import RemoteJob, RemoteState
 from cigri.config import Settings
 from cigri.daemons.base import Daemon
 from cigri.daemons.process import main
@@ -18,7 +18,7 @@ from cigri.daemons.sweeping import sweep
 from cigri.daemons.turns import Turns
 from cigri.db import clusters, events, grid, kills, strays
 from cigri.db.engine import notify
-from cigri.db.kills import Doomed
+from cigri.db.kills import Doomed, KillReason
 from cigri.errors import ClusterError, ConfigError, NoAnswer, Refused, TokenRefused
 
 log = logging.getLogger(__name__)
@@ -85,8 +85,7 @@ class Nikita(Daemon):
             # A bare id identifies nothing: only what has our name and key is deleted.
             if there is None or there.state.final or not is_ours(there, job.name, job.id):
                 continue
-            if job.reason in kills.IF_WAITING and there.state is RemoteState.RUNNING:
-                self._let_run(job)
+            if self._may_run(job, there):
                 continue
             if job.login not in refused:
                 sent += self._delete(site, job, refused)
@@ -106,10 +105,17 @@ class Nikita(Daemon):
             return False
         return True
 
-    def _let_run(self, job: Doomed) -> None:
-        """It was not to wait any longer, but it has started now."""
-        with self.transaction() as session:
-            kills.unmark(session, [job.id])
+    def _may_run(self, job: Doomed, there: RemoteJob) -> bool:
+        """Take the mark back of what was not to wait any longer and runs now, or may run longer than was known."""
+        if job.reason in kills.IF_WAITING and there.state is RemoteState.RUNNING:
+            with self.transaction() as session:
+                kills.unmark(session, job.id)
+            return True
+        if job.reason is KillReason.WALLTIME and (there.walltime or 0) > (job.walltime or 0):
+            with self.transaction() as session:
+                kills.extend(session, job.id, there.walltime or 0)
+            return True
+        return False
 
     def _mark_late(self, site: Site) -> int:
         if not self._turns.take("late", site.id, OVERDUE_PERIOD):

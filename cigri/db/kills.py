@@ -90,12 +90,13 @@ class Doomed:
     login: str
     reason: KillReason
     campaign_id: int
+    walltime: int | None = None  # seconds, as it was when last seen
 
 
 def due(session: Session, cluster_id: int, limit: int) -> list[Doomed]:
     """Marked jobs on the cluster whose next deletion is due, the most urgent first."""
     query = (
-        select(Job.id, Job.remote_id, Submission.name, Submission.login, Job.kill_reason, Job.campaign_id)
+        select(Job.id, Job.remote_id, Submission.name, Submission.login, Job.kill_reason, Job.campaign_id, Job.walltime)
         .join(Submission, Submission.id == Job.submission_id)
         .where(
             Job.cluster_id == cluster_id,
@@ -108,8 +109,8 @@ def due(session: Session, cluster_id: int, limit: int) -> list[Doomed]:
         .limit(limit)
     )
     return [
-        Doomed(job_id, remote_id or 0, name, login, KillReason(reason or KillReason.CANCELLED), campaign_id)
-        for job_id, remote_id, name, login, reason, campaign_id in session.execute(query)
+        Doomed(row[0], row[1] or 0, row[2], row[3], KillReason(row[4] or KillReason.CANCELLED), row[5], row[6])
+        for row in session.execute(query)
     ]
 
 
@@ -123,11 +124,21 @@ def clusters_due(session: Session) -> list[int]:
     return list(session.scalars(query))
 
 
-def unmark(session: Session, job_ids: Sequence[int]) -> None:
-    """Take the marks of jobs that were not to wait any longer back: they have started."""
+def unmark(session: Session, job_id: int) -> None:
+    """Take the mark of a job that was not to wait any longer back: it has started."""
+    _unmark(session, Job.id == job_id, Job.kill_reason.in_(IF_WAITING))
+
+
+def extend(session: Session, job_id: int, walltime: int) -> None:
+    """The job may run for longer than was known (seconds): a mark for being over its walltime is taken back."""
+    session.execute(update(Job).where(Job.id == job_id, LIVING).values(walltime=walltime))
+    _unmark(session, Job.id == job_id, Job.kill_reason == KillReason.WALLTIME)
+
+
+def _unmark(session: Session, *which: ColumnElement[bool]) -> None:
     session.execute(
         update(Job)
-        .where(among(Job.id, job_ids), Job.kill_reason.in_(IF_WAITING))
+        .where(*which)
         .values(kill_reason=None, kill_at=None, kill_next=None, kill_tries=0)
         .execution_options(synchronize_session=False)
     )

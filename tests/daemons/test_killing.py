@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
+from sqlalchemy import func, text, update
 
 from cigri.core.states import CampaignState, JobState, SubmissionState
 from cigri.daemons.runner import Runner
@@ -211,3 +213,35 @@ def test_a_silent_holder_is_cut_off_by_who_stands_by(grid) -> None:
     finally:
         standby.close()
         engine.dispose()
+
+
+def walltimes(grid) -> list[int | None]:
+    return [job.walltime for job in grid.rows(Job)]
+
+
+def test_what_may_run_longer_than_was_known_is_not_ended(grid) -> None:
+    """Its walltime was extended on the cluster."""
+    grid.settings = dataclasses.replace(grid.settings, walltime_grace=0.0)
+    grid.campaign(["60"], "sleep")
+    grid.until(lambda: grid.rows(Job, state=JobState.RUNNING))
+    (known,) = walltimes(grid)
+    with transaction(grid.engine) as session:
+        session.execute(update(Job).values(walltime=1, start_time=func.now() - text("interval '1 minute'")))
+        mark_jobs(session, [job.id for job in grid.rows(Job)], KillReason.WALLTIME)
+    grid.nikita.cycle()
+    (job,) = grid.rows(Job)
+    assert (job.walltime, job.kill_reason) == (known, None) and len(grid.live()) == 1
+
+
+def test_what_runs_for_long_is_looked_at_again(grid) -> None:
+    grid.campaign(["60"], "sleep")
+    grid.until(lambda: grid.rows(Job, state=JobState.RUNNING))
+    (known,) = walltimes(grid)
+    with transaction(grid.engine) as session:
+        session.execute(update(Job).values(walltime=1))
+        session.execute(update(Submission).values(remote_clock=time.time() - 300))
+    grid.runner.cycle()
+    assert walltimes(grid) == [1]
+    with transaction(grid.engine) as session:
+        session.execute(update(Submission).values(remote_clock=time.time() - 599.5))
+    grid.until(lambda: walltimes(grid) == [known])

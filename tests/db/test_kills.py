@@ -57,7 +57,8 @@ def test_a_mark_that_would_be_taken_back_gives_way_to_one_that_stays(books, clus
     mark(books, there, KillReason.QUEUED)
     assert mark(books, there[:1], KillReason.CANCELLED) == {there[0]}
     with books.transaction() as session:
-        kills.unmark(session, there)
+        for job_id in there:
+            kills.unmark(session, job_id)
     assert [books.job(job_id).kill_reason for job_id in there[:2]] == ["cancelled", None]
 
 
@@ -127,7 +128,8 @@ def test_the_most_urgent_first(books, cluster, there):
 def test_marks_can_be_taken_back(books, cluster, there):
     mark(books, there, KillReason.QUEUED)
     with books.transaction() as session:
-        kills.unmark(session, there[:2])
+        for job_id in there[:2]:
+            kills.unmark(session, job_id)
     assert due(books, cluster) == there[2:] and books.job(there[0]).kill_reason is None
 
 

@@ -1,11 +1,11 @@
-"""Delays before the next start of something that keeps dying."""
+"""Delays before the next start of something that keeps dying, or the next look at something that goes on."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cigri.core.backoff import CALM, FIRST_DELAY, LONGEST_DELAY, Restart, restart
+from cigri.core.backoff import CALM, FIRST_DELAY, LONGEST_DELAY, Restart, look_again, restart
 
 deaths = st.integers(0, 10**6)
 short_lives = st.floats(0, CALM, exclude_max=True)
@@ -30,3 +30,9 @@ def test_delays_grow_and_are_bounded(count, lived):
 @given(deaths, st.floats(CALM, 1e9))
 def test_a_calm_life_forgives(count, lived):
     assert restart(count, lived) == Restart(FIRST_DELAY, 1)
+
+
+def test_what_goes_on_is_looked_at_ever_more_seldom():
+    looks = [age for age in range(0, 100_000, 10) if look_again(float(age), 10.0)]
+    assert looks == [600, 1200, 2400, 4800, 9600, 19200, 38400, 76800]
+    assert not look_again(-5.0, 60.0)
