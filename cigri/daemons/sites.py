@@ -59,6 +59,7 @@ class Sites:
         # One connection for the locks of all clusters: a daemon asks one at a time.
         self._locks = LockSession(daemon.engine)
         self._known: dict[int, tuple[ClusterSettings, Cluster]] = {}
+        self._acting: dict[tuple[int, str], Cluster] = {}  # by cluster and user: each learns how long its lists are
         self._owners: dict[int, str] = {}  # of campaigns: they never change
 
     def site(self, record: tables.Cluster) -> Site:
@@ -92,7 +93,10 @@ class Sites:
         wallet = Wallet(self._daemon.engine, record.id, record.name, settings.token_key_file)
 
         def act(grid_login: str) -> Cluster:
-            return self._client(record.id, settings, wallet.asking(grid_login))
+            key = record.id, grid_login
+            if key not in self._acting:
+                self._acting[key] = self._client(record.id, settings, wallet.asking(grid_login))
+            return self._acting[key]
 
         return wallet, act, self._owner
 
@@ -104,6 +108,7 @@ class Sites:
 
     def _connect(self, cluster_id: int, settings: ClusterSettings) -> tuple[ClusterSettings, Cluster]:
         wallet = Wallet(self._daemon.engine, cluster_id, settings.name, settings.token_key_file)
+        self._acting = {key: client for key, client in self._acting.items() if key[0] != cluster_id}
         self._known[cluster_id] = (settings, self._client(cluster_id, settings, wallet.asking("")))
         return self._known[cluster_id]
 
