@@ -58,12 +58,16 @@ class Metascheduler(Daemon):
         if not due:
             return 0
         flying = allowances.flying(session)
+        loads = allowances.loads(session, self.settings.stress_factor, flying)
+        ahead = {
+            cluster_id: scheduling.slots_ahead(control.slots(load))
+            - sum(each.ahead for each in flying.get(cluster_id, ()))
+            for cluster_id, load in loads.items()
+        }
         launched = []
-        for cluster_id, load in allowances.loads(session, self.settings.stress_factor, flying).items():
-            there = flying.get(cluster_id, ())
-            room = scheduling.slots_ahead(control.slots(load)) - sum(each.ahead for each in there)
+        for cluster_id, room in self._ordering.within(session, loads, allowances.in_flight(flying), ahead).items():
             waiting = [(number, each.user) for number, each in enumerate(due) if each.cluster_id == cluster_id]
-            had = {each.user: each.ahead for each in there}
+            had = {each.user: each.ahead for each in flying.get(cluster_id, ())}
             launched += [due[number] for number in scheduling.by_turns(waiting, had, room)]
         return stages.launch(session, launched)
 

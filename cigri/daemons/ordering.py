@@ -37,13 +37,29 @@ class Ordering:
 
     def orders(self, session: Session, loads: Mapping[int, Load], there: Mapping[int, int]) -> dict[int, int]:
         """For each cluster that may get jobs, how many. `there`: jobs in flight on all clusters."""
-        allowed = limits.limits(session, self._settings.runner_max_waiting)
-        limited = {each: MINUTE for each in loads if allowed[each].max_per_minute is not None}
-        lately = limits.sent(session, limited)
+        allowed, lately = self._limits(session, loads)
         if self._settings.submission_control == "tap":
             return self._through_taps(session, loads, allowed, lately)
         wanted = {each: control.order(load, allowed[each], lately.get(each, 0)) for each, load in loads.items()}
         return self._throttle.lowered(session, loads, wanted, there)
+
+    def within(
+        self, session: Session, loads: Mapping[int, Load], there: Mapping[int, int], wanted: Mapping[int, int]
+    ) -> dict[int, int]:
+        """What limits and high loads leave of so many jobs, by cluster."""
+        allowed, lately = self._limits(session, loads)
+        left = {
+            each: control.within(jobs, loads[each], allowed[each], lately.get(each, 0)) for each, jobs in wanted.items()
+        }
+        if self._settings.submission_control == "tap":
+            return left
+        return self._throttle.lowered(session, loads, left, there)
+
+    def _limits(self, session: Session, loads: Mapping[int, Load]) -> tuple[dict[int, Limits], dict[int, int]]:
+        """What administrators allow, and what was sent in the last minute where that is limited."""
+        allowed = limits.limits(session, self._settings.runner_max_waiting)
+        limited = {each: MINUTE for each in loads if allowed[each].max_per_minute is not None}
+        return allowed, limits.sent(session, limited)
 
     def dealt(self, there: Mapping[int, int], granted: Mapping[int, int]) -> None:
         """So many jobs are in flight, and so many more may be claimed."""

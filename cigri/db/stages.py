@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Integer, and_, bindparam, func, literal, or_, select, update
+from sqlalchemy import insert as sql_insert
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, aliased
 
@@ -141,22 +142,27 @@ def due(session: Session) -> list[Due]:
     return [Due(*row) for row in session.execute(query)]
 
 
-def launch(session: Session, wanted: Iterable[Due]) -> int:
+def launch(session: Session, wanted: Sequence[Due]) -> int:
     """A job for each of these stages; how many."""
-    launched = 0
-    for each in wanted:
-        job = Job(kind=each.kind, campaign_id=each.campaign_id, cluster_id=each.cluster_id, state=JobState.TO_LAUNCH)
-        session.add(job)
-        session.flush()
-        change = update(Stage).where(
-            Stage.campaign_id == each.campaign_id,
-            Stage.cluster_id == each.cluster_id,
-            Stage.kind == each.kind,
-            Stage.round == each.round,
-        )
-        session.execute(change.values(state=StageState.ACTIVE, job_id=job.id).execution_options(**_NO_SYNC))
-        launched += 1
-    return launched
+    if not wanted:
+        return 0
+    jobs = [
+        {"kind": each.kind, "campaign_id": each.campaign_id, "cluster_id": each.cluster_id, "state": JobState.TO_LAUNCH}
+        for each in wanted
+    ]
+    job_ids = session.scalars(sql_insert(Job).returning(Job.id, sort_by_parameter_order=True), jobs).all()
+    launched = rows(
+        "launched",
+        kind=(Stage.kind.type, [each.kind for each in wanted]),
+        campaign_id=(Integer(), [each.campaign_id for each in wanted]),
+        cluster_id=(Integer(), [each.cluster_id for each in wanted]),
+        round=(Integer(), [each.round for each in wanted]),
+        job_id=(BigInteger(), job_ids),
+    )
+    key = (Stage.kind, Stage.campaign_id, Stage.cluster_id, Stage.round)
+    change = update(Stage).where(*(column == launched.c[column.key] for column in key))
+    session.execute(change.values(state=StageState.ACTIVE, job_id=launched.c.job_id).execution_options(**_NO_SYNC))
+    return len(wanted)
 
 
 def may_run() -> ColumnElement[bool]:

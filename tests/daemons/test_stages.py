@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from cigri.core.states import CampaignState, JobKind, JobState
+from cigri.core.states import FINAL, CampaignState, JobKind, JobState
 from cigri.db import campaigns
 from cigri.db.engine import transaction
-from cigri.db.tables import Event, Job, Stage
+from cigri.db.tables import Cluster, Event, Job, Stage
 
 
 def log(grid) -> list[str]:
@@ -118,3 +118,17 @@ def test_normal_jobs_are_not_best_effort(grid) -> None:
     grid.finish(campaign)
     (job,) = grid.rows(Job)
     assert grid.minioar_job(job.remote_id)["queue_name"] == "default"
+
+
+def test_prologues_are_within_what_the_administrator_allows(grid) -> None:
+    with transaction(grid.engine) as session:
+        session.execute(update(Cluster).values(max_jobs=1))
+    campaigns_ = [staged(grid, prologue=["sleep 0.3"]) for _ in range(3)]
+    most = []
+    grid.until(
+        lambda: (
+            most.append(sum(job.state not in FINAL for job in grid.rows(Job)))
+            or all(grid.state(each) is CampaignState.TERMINATED for each in campaigns_)
+        )
+    )
+    assert max(most) == 1
