@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from sqlalchemy import Engine, func
 from sqlalchemy.orm import Session
@@ -125,7 +125,7 @@ class Updater(Daemon):
 
     def _sense(self, site: Site) -> None:
         resources = site.cluster.resources()
-        stress = _or_none(site.cluster.stress_factor)
+        stress = _stress(site)
         with site.transaction() as session:
             clusters.note(
                 session,
@@ -137,10 +137,10 @@ class Updater(Daemon):
                 unit_size=resources.unit_size,
                 jobs_running=clusters.running_jobs(site.id),
                 resources_at=func.now(),
-                stress=stress,
-                **({} if stress is None else {"stress_at": func.now()}),
+                **stress,
             )
-            self._tell_stress(session, site, stress)
+            if stress:
+                self._tell_stress(session, site, stress["stress"])
             notify(session, "jobs")
 
     def _tell_stress(self, session: Session, site: Site, stress: float | None) -> None:
@@ -153,13 +153,14 @@ class Updater(Daemon):
             events.record(session, events.News("UNDER_STRESS", message, cluster_id=site.id, count=0))
 
 
-def _or_none(read: Callable[[], float | None]) -> float | None:
-    """A site's own sensor may fail without the cluster being in trouble."""
+def _stress(site: Site) -> dict[str, Any]:
+    """What to note of the stress factor: nothing when it cannot be read, so that what was known grows old."""
     try:
-        return read()
+        stress = site.cluster.stress_factor()
     except ClusterError as error:
-        log.info("stress factor: %s", error)
-        return None
+        log.info("%s: its stress factor cannot be read: %s", site.name, error)
+        return {}
+    return {"stress": stress, "stress_at": None if stress is None else func.now()}
 
 
 def run(arguments: Sequence[str]) -> int:

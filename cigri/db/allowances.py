@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Float, Integer, Subquery, any_, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Float, Integer, Subquery, any_, case, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
@@ -153,10 +153,16 @@ def _ran() -> ColumnElement[float]:
 
 
 def loads(session: Session, stress_limit: float, flying: InFlight) -> dict[int, Load]:
-    """The clusters that may get jobs: enabled, not blacklisted, below their stress limit."""
+    """The clusters that may get jobs: enabled, not blacklisted, below their stress limit.
+
+    Where resources or stress were read too long ago, nobody knows what is free for us.
+    """
     status = ClusterStatus
+    read_at = case(
+        (status.stress.is_(None), status.resources_at), else_=func.least(status.resources_at, status.stress_at)
+    )
     query = (
-        select(Cluster.id, status, func.extract("epoch", func.now() - status.resources_at).cast(Float()))
+        select(Cluster.id, status, func.extract("epoch", func.now() - read_at).cast(Float()))
         .join(status, status.cluster_id == Cluster.id)
         .where(Cluster.enabled, Cluster.removed_at.is_(None), ~blacklisted(Cluster.id))
         .where(func.coalesce(status.stress, 0) < func.coalesce(Cluster.stress_factor, stress_limit))

@@ -280,3 +280,33 @@ def test_a_sensor_that_fails_for_long_is_told(grid) -> None:
     with transaction(grid.engine) as session:
         session.execute(update(Cluster).values(load_sensor=None, load_reference=None))
     look(grid, lambda: not known(grid))
+
+
+def sense(grid, stress: str) -> None:
+    """The updater looks at a cluster that has this stress factor."""
+    grid.knob("stress", {"value": stress})
+    grid.forget("updater")
+    grid.updater.cycle()
+
+
+def test_a_stress_factor_that_cannot_be_read_any_more_lets_nobody_in(grid) -> None:
+    """The last one counts. When it has grown old, nobody knows what the cluster stands: two may wait there."""
+    grid.updater.cycle()
+    grid.campaign(["60"] * 50, "sleep")
+    sense(grid, "0.95")
+    grid.faults({"on": "GET /stress_factor", "kind": "truncate"})
+    sense(grid, "0.1")
+    assert len(grid.rows(Event, code="UNDER_STRESS", state="open")) == 1
+    grid.metascheduler.cycle()
+    grid.runner.cycle()
+    assert live(grid) == 0
+    grid.faults()
+    sense(grid, "0.1")
+    assert not grid.rows(Event, code="UNDER_STRESS", state="open")
+    grid.faults({"on": "GET /stress_factor", "kind": "truncate"})
+    sense(grid, "0.1")
+    with transaction(grid.engine) as session:
+        session.execute(update(ClusterStatus).values(stress_at=func.now() - text("interval '2 min'")))
+    grid.metascheduler.cycle()
+    grid.runner.cycle()
+    assert live(grid) == 2
