@@ -69,7 +69,8 @@ install: ## install under PREFIX, configuration under SYSCONFDIR (never overwrit
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or later is needed: make install PYTHON=/usr/bin/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(ENVIRONMENT)
-	$(ENVIRONMENT)/bin/python -m pip --disable-pip-version-check --quiet install --constraint etc/constraints.txt .
+	$(ENVIRONMENT)/bin/python -m pip --disable-pip-version-check --quiet install --constraint etc/constraints.txt '.[man]'
+	$(ENVIRONMENT)/bin/python -m cigri.man_pages $(DESTDIR)$(PREFIX)/share/man
 	@etc/install/launchers $(ENVIRONMENT) $(DESTDIR)$(PREFIX)/bin $(PROGRAMS)
 	@etc/install/configuration $(CONFIGURATION) $(CIGRI_USER) "$(DESTDIR)"
 	install -D -m 0644 etc/cron.d/cigri $(DESTDIR)$(SYSCONFDIR)/cron.d/cigri
@@ -82,7 +83,7 @@ install: ## install under PREFIX, configuration under SYSCONFDIR (never overwrit
 
 uninstall: ## remove what install made, but for the configuration
 	rm -rf $(ENVIRONMENT)
-	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%)
+	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%) $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/share/man/man[18]/%*.[18])
 	rm -f $(DESTDIR)$(UNITDIR)/cigri.service $(DESTDIR)$(UNITDIR)/cigri-api.service
 	rm -f $(DESTDIR)$(SYSCONFDIR)/cron.d/cigri
 	@echo "Removed. The configuration stays in $(SYSCONFDIR)/cigri, the database where it is."

@@ -329,7 +329,9 @@ class Settings:
         "Time in which a load sensor or a stress factor shows what jobs do: 60 for a mean over a minute; when in "
         "doubt, more (SUBMISSION_CONTROL adaptive).",
     )
-    runner_max_waiting: int = key(500, whole(1), "Most jobs of the grid that wait in a cluster's queue, beyond what is free.")
+    runner_max_waiting: int = key(
+        500, whole(1), "Most jobs of the grid that wait in a cluster's queue, beyond what is free."
+    )
     runner_default_initial_number_of_jobs: int = key(
         3, whole(1), "Jobs submitted first on a cluster of which nothing is known (SUBMISSION_CONTROL tap)."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 
+import click
 import uvicorn
 
 from cigri import __version__, config, logs
@@ -28,14 +28,21 @@ GRACE = 5  # seconds for requests under way when the server is told to stop
 CONNECTIONS = 4  # to the database, kept
 
 
-def main() -> None:
-    """Serve until SIGTERM or SIGINT. Exit status 1 when the server cannot start."""
-    parser = argparse.ArgumentParser(prog="cigri-api", description="The REST API server of the grid.")
-    parser.add_argument("--config", metavar="FILE", help="instead of CIGRICONFFILE or /etc/cigri/cigri.conf")
-    parser.add_argument("--version", action="version", version=f"cigri-api v{__version__}")
-    options = parser.parse_args()
+@click.command("cigri-api", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_file",
+    metavar="FILE",
+    help="The configuration (else $CIGRICONFFILE, else /etc/cigri/cigri.conf).",
+)
+@click.version_option(__version__, message="cigri-api v%(version)s")
+def cigri_api(config_file: str | None) -> None:
+    """Serve the REST API of the grid.
+
+    SIGTERM ends it once the requests under way are answered, SIGHUP opens the log file anew.
+    """
     try:
-        settings = config.load(options.config)
+        settings = config.load(config_file)
         logs.configure(settings.log_level, settings.log_file)
         serve(settings)
     except (CigriError, OSError) as error:
@@ -137,4 +144,4 @@ def tcp_socket(address: Address) -> Iterator[socket.socket]:
 
 
 if __name__ == "__main__":
-    main()
+    cigri_api()

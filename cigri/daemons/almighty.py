@@ -166,10 +166,10 @@ def _detach(settings: Settings, pid_file: PidFile) -> int:
         return _supervise(settings)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command("cigri-almighty", context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--daemonize", is_flag=True, help="Go into the background, for hosts without systemd.")
 @click.version_option(__version__, message="%(version)s")
-def almighty(daemonize: bool) -> None:
+def cigri_almighty(daemonize: bool) -> None:
     """Start the daemons of the grid and watch over them.
 
     The configuration is /etc/cigri/cigri.conf, or the file that CIGRICONFFILE names. SIGHUP reads it again,
@@ -184,10 +184,5 @@ def almighty(daemonize: bool) -> None:
         raise click.ClickException(str(error)) from None
 
 
-def main() -> None:
-    """The entry point of cigri-almighty."""
-    almighty()
-
-
 if __name__ == "__main__":
-    main()
+    cigri_almighty()

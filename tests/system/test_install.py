@@ -105,6 +105,12 @@ def test_the_configuration_has_its_owners_and_is_never_overwritten(installed: Pa
     assert conf.read_text().endswith("# mine\n")
 
 
+def test_every_program_that_is_installed_has_its_manual(installed: Path) -> None:
+    programs = {path.name for path in (installed / "usr/bin").iterdir()}
+    manuals = {path.name.partition(".")[0] for path in installed.glob("usr/share/man/man[18]/*")}
+    assert programs <= manuals and "gridadmin-cluster-add" in manuals
+
+
 def test_the_grid_runs_from_there(installed: Path, account: str) -> None:
     programs = installed / "usr/bin"
     home = installed / "tmp"
