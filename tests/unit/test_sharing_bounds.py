@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from cigri.core.ledger import LEAST_CHARGE, Charge, Ledger, guess
 from cigri.core.scheduling import Backlog, share
+from tests.bench.gaps import dispatches, turns
 
 USERS = ("alice", "bob", "carol")
 SLACK = 1e-6
@@ -196,21 +197,18 @@ def test_two_users_who_wait_are_served_alike(fixed, owned, slots, events):
 def passing(cluster, number):
     """Bound 3: dispatches in turn that can pass before a campaign that waits gets its next."""
     mine, most = cluster.campaigns[number], cluster.most_slots
-    in_user = sum(
-        1 + (2 * most * cluster.job_of(number) + most * cluster.job_of(other.id) + SLACK) * other.share / LEAST_CHARGE
+    in_user = [
+        turns(most, cluster.job_of(number), cluster.job_of(other.id), other.share)
         for other in cluster.campaigns.values()
         if other.user == mine.user and other is not mine
-    )
+    ]
     others = {campaign.user for campaign in cluster.campaigns.values()} - {mine.user}
-    of_users = sum(
-        1
-        + (2 * most * cluster.job(mine.user) + most * cluster.job(user) + SLACK)
-        * max(cluster.weight_seen[user])
-        / LEAST_CHARGE
+    of_users = [
+        turns(most, cluster.job(mine.user), cluster.job(user), max(cluster.weight_seen[user]))
         for user in others
         if cluster.weight_seen[user]
-    )
-    return (in_user + 1) * (of_users + 1)
+    ]
+    return dispatches(in_user, of_users) + SLACK
 
 
 @SOME
