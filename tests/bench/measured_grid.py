@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,19 +33,23 @@ class Usage:
     at: float
     daemons: float  # seconds of processor, of all daemons
     database: float  # and of PostgreSQL
-    requests: int
+    by_kind: Counter[str]  # requests
 
     def since(self, before: Usage) -> Usage:
         return Usage(
             self.at - before.at,
             self.daemons - before.daemons,
             self.database - before.database,
-            self.requests - before.requests,
+            self.by_kind - before.by_kind,
         )
 
     @property
     def processor(self) -> float:
         return self.daemons + self.database
+
+    @property
+    def requests(self) -> int:
+        return self.by_kind.total()
 
 
 class QuickOar:
@@ -56,12 +61,12 @@ class QuickOar:
         )
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
-        self._requests = 0
+        self._requests: Counter[str] = Counter()
 
-    def requests(self) -> int:
-        """How many requests the grid has made of it so far."""
+    def requests(self) -> Counter[str]:
+        """How many requests of each kind the grid has made of it so far."""
         with urllib.request.urlopen(f"{self.url}/count") as answer:
-            self._requests += json.load(answer)["requests"]
+            self._requests.update(json.load(answer))
         return self._requests
 
     def processor(self) -> float:
@@ -130,7 +135,7 @@ class MeasuredGrid:
     def usage(self) -> Usage:
         almighty, postgres = self.grid.daemons.running(), self.grid.postgres.running()
         assert almighty is not None and postgres is not None
-        requests = sum(server.requests() for server in self.servers.values())
+        requests = sum((server.requests() for server in self.servers.values()), Counter())
         return Usage(time.monotonic(), family(almighty), family(postgres), requests)
 
     def runner(self) -> int:

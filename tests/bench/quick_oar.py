@@ -2,7 +2,8 @@
 
 python quick_oar.py SLOTS SECONDS [ROUND]: jobs last SECONDS, and start in order when one of SLOTS is free, at the next
 multiple of ROUND seconds. With SECONDS 0 they have ended when the answer to their submission leaves. It prints its
-port, and answers GET /count with the number of other requests since the last time.
+port. GET /count answers with the number of requests of each kind since the last time: "/jobs?details,states" asked for
+that path with these parameters.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -76,7 +78,7 @@ class Cluster:
         self.jobs: dict[int, Job] = {}
         self.arrays: dict[int, list[Job]] = {}
         self.live: dict[int, Job] = {}
-        self.requests = 0
+        self.requests: Counter[str] = Counter()
 
     def submit(self, body: Json, user: str) -> int:
         now = time.time()
@@ -117,6 +119,12 @@ class Cluster:
         return ",".join(one % (number, number % 100) for number in range(1, self.slots + 1))
 
 
+def kind(path: str, query: Json) -> str:
+    """What a request asks for: its path and the names of its parameters."""
+    named = ",".join(sorted(query.keys() - {"limit"}))
+    return f"{path}?{named}" if named else path
+
+
 class Handler(BaseHTTPRequestHandler):
     cluster: Cluster
     protocol_version = "HTTP/1.1"
@@ -127,10 +135,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         where = urlsplit(self.path)
         if where.path == "/count":
-            count, self.cluster.requests = self.cluster.requests, 0
-            return self._reply(f'{{"requests":{count}}}')
-        self.cluster.requests += 1
+            count, self.cluster.requests = self.cluster.requests, Counter()
+            return self._reply(json.dumps(count))
         query, now = parse_qs(where.query), time.time()
+        self.cluster.requests[kind(where.path, query)] += 1
         routes: dict[str, Callable[[], str]] = {
             "/": lambda: f'{{"api_timestamp":{now}}}',
             "/stress_factor": lambda: '{"GLOBAL_STRESS":"0.0"}',
@@ -140,7 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._reply(routes[where.path]())
 
     def do_POST(self) -> None:
-        self.cluster.requests += 1
+        self.cluster.requests[f"POST {self.path}"] += 1
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self._reply(f'{{"id":{self.cluster.submit(body, self.headers["x-remote-ident"])}}}')
 
