@@ -15,15 +15,10 @@ from pathlib import Path
 
 import psycopg
 from figures import TOP, Figure, report, say
+from measured_grid import peak
 
 from cigri.db.migrate import migrate
 from cigri.local.postgres import EmbeddedPostgres
-
-
-def peak(pid: int) -> int:
-    """Most memory that a process has used, in MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
 
 
 def processor() -> float:
@@ -70,14 +65,14 @@ def main() -> None:
             while not (folder / "api").exists():
                 time.sleep(0.05)
             took = run(f"gridsub of {count}", environ, "cigri.cli.gridsub", "-f", str(folder / "jdl"))
-            say(f"the server has used {peak(api.pid)} MB")
+            say(f"the server has used {peak(api.pid):.0f} MB")
             largest = peak(api.pid)
             run("gridstat", environ, "cigri.cli.gridstat")
             run("gridstat -c 1", environ, "cigri.cli.gridstat", "-c", "1")
             run("gridstat -f at the end", environ, "cigri.cli.gridstat", "1", "-f", "-o", str(max(0, count - 1000)))
             run("gridstat -J", environ, "cigri.cli.gridstat", "1", "-J")
             run("griddel", environ, "cigri.cli.griddel", "1")
-            say(f"the server has used {peak(api.pid)} MB")
+            say(f"the server has used {peak(api.pid):.0f} MB")
             api.terminate()
             api.wait(10)
             say(f"the server ended with {api.returncode}")

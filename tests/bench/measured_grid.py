@@ -69,6 +69,11 @@ class QuickOar:
             self._requests.update(json.load(answer))
         return self._requests
 
+    def end(self) -> None:
+        """Let all its jobs end now."""
+        with urllib.request.urlopen(f"{self.url}/end"):
+            pass
+
     def processor(self) -> float:
         return seconds_of(self._process.pid)
 
@@ -174,3 +179,9 @@ def family(pid: int) -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             total += family(int(child))
     return total
+
+
+def peak(pid: int) -> float:
+    """Most megabytes that a process has had in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024

@@ -3,7 +3,7 @@
 python quick_oar.py SLOTS SECONDS [ROUND]: jobs last SECONDS, and start in order when one of SLOTS is free, at the next
 multiple of ROUND seconds. With SECONDS 0 they have ended when the answer to their submission leaves. It prints its
 port. GET /count answers with the number of requests of each kind since the last time: "/jobs?details,states" asked for
-that path with these parameters.
+that path with these parameters. GET /end lets all jobs end at once. These two are not counted.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from urllib.parse import parse_qs, urlsplit
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
-    """One job; when it starts and stops is known from the beginning."""
+    """One job; when it starts and stops is known from the beginning, but for GET /end."""
 
     id: int
     array: int
@@ -104,6 +104,13 @@ class Cluster:
             del self.live[job.id]
         return list(self.live.values())
 
+    def end(self) -> None:
+        """All jobs end now."""
+        now = time.time()
+        for job in self.live.values():
+            job.start, job.stop = min(job.start, now), min(job.stop, now)
+        self.free = [now] * self.slots
+
     def listed(self, query: dict[str, list[str]], now: float) -> list[Job]:
         if "job_ids" in query:
             return [self.jobs[int(number)] for number in query["job_ids"] if int(number) in self.jobs]
@@ -137,6 +144,9 @@ class Handler(BaseHTTPRequestHandler):
         if where.path == "/count":
             count, self.cluster.requests = self.cluster.requests, Counter()
             return self._reply(json.dumps(count))
+        if where.path == "/end":
+            self.cluster.end()
+            return self._reply("{}")
         query, now = parse_qs(where.query), time.time()
         self.cluster.requests[kind(where.path, query)] += 1
         routes: dict[str, Callable[[], str]] = {
