@@ -45,7 +45,7 @@ def run(what: str, environ: dict[str, str], *command: str) -> float:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    with tempfile.TemporaryDirectory() as name, EmbeddedPostgres(None, durable=False, die_with_parent=True) as server:
+    with tempfile.TemporaryDirectory() as name, EmbeddedPostgres(None, durable=True, die_with_parent=True) as server:
         folder = Path(name)
         migrate(server.conninfo)
         with psycopg.connect(server.conninfo) as connection:
