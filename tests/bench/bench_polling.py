@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from figures import Figure, report, say
-from measured_grid import MeasuredGrid, QuickOar, Usage, grid, seconds_of
+from measured_grid import ORIGINAL, QuickOar, Usage, grid, seconds_of
 
 SLOTS = 64
 SECONDS = 1.0
@@ -13,30 +13,14 @@ ROUND = 1.0  # seconds between two scheduling rounds of the cluster
 WARM, RAMP, MEASURED = 30.0, 180.0, 60.0  # the original takes minutes to its largest rate
 IDLE, PERIOD = 30.0, 0.5
 SENSORS = {"/resources?detailed", "/jobs?details,states", "/stress_factor"}  # resources, those that are taken, stress
-# As the original was configured by default.
-ORIGINAL = {
-    "SUBMISSION_CONTROL": "tap",
-    "RUNNER_MIN_CYCLE_DURATION": "15",
-    "RUNNER_DEFAULT_INITIAL_NUMBER_OF_JOBS": "3",
-    "RUNNER_TAP_INCREASE_FACTOR": "1.5",
-    "RUNNER_TAP_INCREASE_MAX": "100",
-    "RUNNER_TAP_GRACE_PERIOD": "60",
-}
-
-
-def watch(measured: MeasuredGrid, warm: float) -> tuple[int, Usage]:
-    """Tasks that were done, and what they cost, while the slots are kept busy."""
-    campaign = measured.submit(200 * SLOTS)
-    time.sleep(warm)
-    done, before = measured.done(campaign), measured.usage()
-    time.sleep(MEASURED)
-    return measured.done(campaign) - done, measured.usage().since(before)
 
 
 def busy(warm: float, **settings: str) -> tuple[float, float]:
     """The part of the slots that was used, and requests per task."""
     with grid({"c0": QuickOar(SLOTS, SECONDS, ROUND)}, RUNNER_MAX_WAITING="1000", **settings) as measured:
-        done, usage = watch(measured, warm)
+        campaign = measured.submit(200 * SLOTS)
+        time.sleep(warm)
+        done, usage = measured.during(campaign, MEASURED)
     used = done * SECONDS / (SLOTS * usage.at)
     say(f"{settings}: {done} tasks in {usage.at:.0f} s, {used:.2f} of the slots, {usage.requests} requests")
     return used, usage.requests / max(1, done)

@@ -24,6 +24,15 @@ from cigri.local.layout import QUICK
 
 QUICK_OAR = Path(__file__).with_name("quick_oar.py")
 TICK = os.sysconf("SC_CLK_TCK")
+# Settings: the original's rule, as it was configured by default.
+ORIGINAL = {
+    "SUBMISSION_CONTROL": "tap",
+    "RUNNER_MIN_CYCLE_DURATION": "15",
+    "RUNNER_DEFAULT_INITIAL_NUMBER_OF_JOBS": "3",
+    "RUNNER_TAP_INCREASE_FACTOR": "1.5",
+    "RUNNER_TAP_INCREASE_MAX": "100",
+    "RUNNER_TAP_GRACE_PERIOD": "60",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,12 @@ class MeasuredGrid:
             if time.monotonic() > until:
                 raise TimeoutError(f"{done} of {tasks} tasks were done after {longest:g} s")
             time.sleep(0.05)
+
+    def during(self, campaign_id: int, seconds: float) -> tuple[int, Usage]:
+        """How many tasks of the campaign are done within so long, and what is used meanwhile."""
+        done, before = self.done(campaign_id), self.usage()
+        time.sleep(seconds)
+        return self.done(campaign_id) - done, self.usage().since(before)
 
     def usage(self) -> Usage:
         almighty, postgres = self.grid.daemons.running(), self.grid.postgres.running()
