@@ -5,6 +5,7 @@ python tests/bench [NAME...]; a name is what follows bench_ in the names of the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from figures import BUILD, COLLECT, Figure, say, table
+
+from cigri.local.postgres import find_bin
 
 HERE = Path(__file__).parent
 SEPARATE = {"large"}  # takes 40 GB of disk: make bench-large
@@ -43,14 +46,36 @@ def figure(record: dict[str, Any]) -> Figure:
     return Figure(**{name: record[name] for name in ("what", "value", "unit", "least", "most", "original")})
 
 
+def machine() -> dict[str, Any]:
+    """What figures of another run must have in common with these to be compared."""
+    known = Path("/proc/cpuinfo").read_text()
+    models = [line.partition(":")[2].strip() for line in known.splitlines() if line.startswith("model name")]
+    return {
+        "processors": os.cpu_count(),
+        "model": models[0] if models else platform.machine(),
+        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20,
+        "postgresql": said(str(find_bin() / "postgres"), "--version"),
+        "python": platform.python_version(),
+        "commit": said("git", "describe", "--always", "--dirty"),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def said(*command: str) -> str:
+    """What a command printed; nothing where there is no such command, or nothing for it to say."""
+    with contextlib.suppress(OSError):
+        return subprocess.run(command, cwd=HERE, capture_output=True, text=True).stdout.strip()
+    return ""
+
+
 def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     collected = BUILD / "collected.jsonl"
     collected.unlink(missing_ok=True)
+    where = machine()
     failed = [name for name in names(sys.argv[1:]) if not run(name, collected)]
     records = [json.loads(line) for line in collected.read_text().splitlines()] if collected.exists() else []
-    machine = {"processors": os.cpu_count(), "python": platform.python_version(), "date": time.strftime("%Y-%m-%d")}
-    (BUILD / "figures.json").write_text(json.dumps({"machine": machine, "figures": records}, indent=1) + "\n")
+    (BUILD / "figures.json").write_text(json.dumps({"machine": where, "figures": records}, indent=1) + "\n")
     by_bench: dict[str, list[Figure]] = defaultdict(list)
     for record in records:
         by_bench[record["bench"]].append(figure(record))

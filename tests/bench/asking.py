@@ -37,15 +37,23 @@ def configuration(folder: Path, conninfo: str, **keys: object) -> dict[str, str]
 
 
 @contextmanager
+def serving(folder: Path, environ: Mapping[str, str]) -> Iterator[int]:
+    """The pid of an API server that runs for the block."""
+    with subprocess.Popen([sys.executable, "-m", "cigri.api.server"], env=environ, cwd=TOP) as server:
+        try:
+            while not (folder / "api").exists() and server.poll() is None:
+                time.sleep(0.05)
+            yield server.pid
+        finally:  # else the end of the block would wait for it
+            server.terminate()
+            server.wait(20)
+
+
+@contextmanager
 def served(folder: Path, environ: Mapping[str, str]) -> Iterator[Client]:
     """A client of a server that runs for the block."""
-    socket = folder / "api"
-    with subprocess.Popen([sys.executable, "-m", "cigri.api.server"], env=environ, cwd=TOP) as server:
-        while not socket.exists() and server.poll() is None:
-            time.sleep(0.05)
-        yield Client(ClientSettings(api_socket=str(socket)))
-        server.terminate()
-        server.wait(20)
+    with serving(folder, environ):
+        yield Client(ClientSettings(api_socket=str(folder / "api")))
 
 
 def percentiles(ask: Callable[[], object], times: int) -> tuple[float, float]:

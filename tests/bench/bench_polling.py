@@ -5,67 +5,54 @@ from __future__ import annotations
 import time
 
 from figures import Figure, report, say
-from measured_grid import MeasuredGrid, QuickOar, Usage, grid, seconds_of
+from measured_grid import ORIGINAL, QuickOar, Usage, grid, seconds_of
 
 SLOTS = 64
 SECONDS = 1.0
 ROUND = 1.0  # seconds between two scheduling rounds of the cluster
 WARM, RAMP, MEASURED = 30.0, 180.0, 60.0  # the original takes minutes to its largest rate
 IDLE, PERIOD = 30.0, 0.5
-# As the original was configured by default.
-ORIGINAL = {
-    "SUBMISSION_CONTROL": "tap",
-    "RUNNER_MIN_CYCLE_DURATION": "15",
-    "RUNNER_DEFAULT_INITIAL_NUMBER_OF_JOBS": "3",
-    "RUNNER_TAP_INCREASE_FACTOR": "1.5",
-    "RUNNER_TAP_INCREASE_MAX": "100",
-    "RUNNER_TAP_GRACE_PERIOD": "60",
-}
-
-
-def watch(measured: MeasuredGrid, warm: float) -> tuple[int, Usage]:
-    """Tasks that were done, and what they cost, while the slots are kept busy."""
-    campaign = measured.submit(200 * SLOTS)
-    time.sleep(warm)
-    done, before = measured.done(campaign), measured.usage()
-    time.sleep(MEASURED)
-    return measured.done(campaign) - done, measured.usage().since(before)
+SENSORS = {"/resources?detailed", "/jobs?details,states", "/stress_factor"}  # resources, those that are taken, stress
 
 
 def busy(warm: float, **settings: str) -> tuple[float, float]:
     """The part of the slots that was used, and requests per task."""
     with grid({"c0": QuickOar(SLOTS, SECONDS, ROUND)}, RUNNER_MAX_WAITING="1000", **settings) as measured:
-        done, usage = watch(measured, warm)
+        campaign = measured.submit(200 * SLOTS)
+        time.sleep(warm)
+        done, usage = measured.during(campaign, MEASURED)
     used = done * SECONDS / (SLOTS * usage.at)
     say(f"{settings}: {done} tasks in {usage.at:.0f} s, {used:.2f} of the slots, {usage.requests} requests")
     return used, usage.requests / max(1, done)
 
 
-def idle() -> tuple[float, int]:
-    """Milliseconds of processor of a round of a runner with nothing to do, and the requests beyond the sensors'."""
-    with grid({"c0": QuickOar(SLOTS, SECONDS)}, DAEMON_PERIOD=str(PERIOD)) as measured:
+def idle(seconds: float, **settings: str) -> tuple[float, Usage]:
+    """Seconds of processor of a runner with nothing to do for so long, and what all used meanwhile."""
+    with grid({"c0": QuickOar(SLOTS, SECONDS)}, **settings) as measured:
         measured.wait(measured.submit(SLOTS), SLOTS)
         time.sleep(15)
         runner = measured.runner()
         used, before = seconds_of(runner), measured.usage()
-        time.sleep(IDLE)
+        time.sleep(seconds)
         usage = measured.usage().since(before)
-        rounds = IDLE / PERIOD
-        # The updater counts resources and reads the stress factor once in a minute: four requests.
-        return 1e3 * (seconds_of(runner) - used) / rounds, max(0, usage.requests - 4)
+        say(f"idle, {settings}: {usage.processor:.2f} s of processor in {usage.at:.0f} s, {dict(usage.by_kind)}")
+        return seconds_of(runner) - used, usage
 
 
 def main() -> None:
     used, requests = busy(WARM, RUNNER_CHUNK="500")  # as in bench_speed: not two submissions where one is enough
     original = busy(RAMP, **ORIGINAL)
-    milliseconds, more = idle()
+    runner, quick = idle(IDLE, DAEMON_PERIOD=str(PERIOD))
+    _, usual = idle(MEASURED)
+    more = sum(count for kind, count in (quick.by_kind + usual.by_kind).items() if kind not in SENSORS)
     report(
         "Tasks of 1 s on 64 slots, and nothing to do",
         [
             Figure("part of the slots that is used", used, original=original[0]),
             Figure("HTTP requests per task", requests, most=0.05, original=original[1]),
-            Figure("a runner's round with nothing to do", milliseconds, "ms", most=5),
+            Figure("a runner's round with nothing to do", 1e3 * runner * PERIOD / IDLE, "ms", most=5),
             Figure("HTTP requests with nothing to do, beyond the sensors", more, "", most=0),
+            Figure("all daemons and PostgreSQL with nothing to do", 1e3 * usual.processor / usual.at, "ms/s"),
         ],
     )
 

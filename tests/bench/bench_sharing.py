@@ -30,6 +30,9 @@ def compared(ours: Figures, theirs: Figures) -> list[Figure]:
         both("Jain's index over windows of 2 h, mean", lambda each: statistics.mean(y for _, y in each.jain)),
         both("the worst window", lambda each: min(y for _, y in each.jain)),
         both("longest time with nothing in flight", lambda each: each.gap, "bounds", most=1.0),
+        # Bound 3 is wide: for guesses as wrong as walltimes allow. In two days even a rule without any stays within it.
+        both("most dispatches of others between two of a campaign", lambda each: float(each.passed), "jobs"),
+        both("longest gap between two dispatches of a campaign", lambda each: each.passed_part, "bounds", most=1.0),
         both("stretch of campaigns, mean", lambda each: statistics.mean(each.stretch)),
         both("stretch of campaigns, 95 %", lambda each: quantile(each.stretch, 0.95)),
         both("use of what the owners leave", lambda each: statistics.mean(y for _, y in each.use)),

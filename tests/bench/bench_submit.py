@@ -14,16 +14,12 @@ import time
 from pathlib import Path
 
 import psycopg
+from asking import configuration, serving
 from figures import TOP, Figure, report, say
+from measured_grid import peak
 
 from cigri.db.migrate import migrate
 from cigri.local.postgres import EmbeddedPostgres
-
-
-def peak(pid: int) -> int:
-    """Most memory that a process has used, in MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
 
 
 def processor() -> float:
@@ -32,13 +28,15 @@ def processor() -> float:
 
 
 def run(what: str, environ: dict[str, str], *command: str) -> float:
-    """Run a command of the grid and tell its time and memory; the seconds that it took."""
+    """Run a command of the grid and tell its time and memory; the seconds that it took. Raises CalledProcessError."""
     began, before = time.monotonic(), processor()
     with subprocess.Popen([sys.executable, "-m", *command], env=environ, stdout=subprocess.PIPE, cwd=TOP) as process:
         assert process.stdout is not None
         lines = process.stdout.read().decode().splitlines()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
     seconds = time.monotonic() - began
     last = lines[-1][:70] if lines else ""
     say(f"{what}: {seconds:.2f} s, {processor() - before:.2f} s of processor, {usage.ru_maxrss // 1024} MB: {last}")
@@ -47,40 +45,28 @@ def run(what: str, environ: dict[str, str], *command: str) -> float:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    with tempfile.TemporaryDirectory() as name, EmbeddedPostgres(None, durable=False, die_with_parent=True) as server:
+    with tempfile.TemporaryDirectory() as name, EmbeddedPostgres(None, durable=True, die_with_parent=True) as server:
         folder = Path(name)
         migrate(server.conninfo)
         with psycopg.connect(server.conninfo) as connection:
             connection.execute(
                 "INSERT INTO clusters (name, api_url, api_auth_type, batch) VALUES ('c', 'http://c', 'none', 'oar3')"
             )
-            where = psycopg.conninfo.conninfo_to_dict(server.conninfo)
         (folder / "params").write_text("".join(f"task{i} --seed {i}\n" for i in range(count)))
         (folder / "jdl").write_text(
             f'{{"name": "bench", "param_file": "{folder}/params", "clusters": {{"c": {{"exec_file": "run"}}}}}}'
         )
-        (folder / "cigri.conf").write_text(
-            f'DATABASE_HOST = "{where["host"]}"\nDATABASE_PORT = "{where["port"]}"\n'
-            f'DATABASE_NAME = "{where["dbname"]}"\nDATABASE_USER_NAME = "{where["user"]}"\n'
-            f'DATABASE_SSL_MODE = "disable"\nAPI_SOCKET = "{folder}/api"\n'
-            'ADMISSION_RULES_DIRECTORY = "none"\n'
-        )
-        environ = {**os.environ, "CIGRICONFFILE": str(folder / "cigri.conf")}
-        with subprocess.Popen([sys.executable, "-m", "cigri.api.server"], env=environ, cwd=TOP) as api:
-            while not (folder / "api").exists():
-                time.sleep(0.05)
+        environ = configuration(folder, server.conninfo)
+        with serving(folder, environ) as api:
             took = run(f"gridsub of {count}", environ, "cigri.cli.gridsub", "-f", str(folder / "jdl"))
-            say(f"the server has used {peak(api.pid)} MB")
-            largest = peak(api.pid)
+            largest = peak(api)
+            say(f"the server has used {largest:.0f} MB")
             run("gridstat", environ, "cigri.cli.gridstat")
             run("gridstat -c 1", environ, "cigri.cli.gridstat", "-c", "1")
             run("gridstat -f at the end", environ, "cigri.cli.gridstat", "1", "-f", "-o", str(max(0, count - 1000)))
             run("gridstat -J", environ, "cigri.cli.gridstat", "1", "-J")
             run("griddel", environ, "cigri.cli.griddel", "1")
-            say(f"the server has used {peak(api.pid)} MB")
-            api.terminate()
-            api.wait(10)
-            say(f"the server ended with {api.returncode}")
+            say(f"the server has used {peak(api):.0f} MB")
     most = 10.0 if count == 1_000_000 else None
     report(
         "A large campaign is submitted",

@@ -12,6 +12,8 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from gaps import Gaps
+
 STEP = 15.0  # seconds between two looks at a cluster: the original's; the cluster starts jobs as often
 WINDOW = 7200.0  # seconds over which shares are compared
 DAY = 86400.0
@@ -67,6 +69,8 @@ class Figures:
     jain: list[tuple[float, float]] = field(default_factory=list)  # (time, mean over the clusters)
     use: list[tuple[float, float]] = field(default_factory=list)
     gap: float = 0.0  # longest time that a campaign had nothing in flight, in units of the bound
+    passed: int = 0  # most dispatches of others on a cluster until the next of a campaign that waits there
+    passed_part: float = 0.0  # the most in units of bound 3
     stretch: list[float] = field(default_factory=list)
     jobs: int = 0
 
@@ -88,6 +92,9 @@ class Grid:
         self._capacity: dict[int, int] = {}
         # (cluster, campaign) with nothing there: since when, and how long until all jobs there now have ended
         self._without: dict[tuple[int, int], tuple[float, float]] = {}
+        self._gaps = {
+            number: Gaps({each.id: each for each in campaigns if number in each.clusters}) for number in self.clusters
+        }
         self._running: Counter[tuple[int, str]] = Counter()  # (cluster, user) -> jobs
         self._served: Counter[tuple[int, str]] = Counter()  # (cluster, user) -> jobs x steps in this window
         self._steady: dict[int, set[str]] = {}  # cluster -> users who waited all the window
@@ -106,6 +113,9 @@ class Grid:
         for campaign in self.campaigns.values():
             ended = min(campaign.finished, self.now)
             self.figures.stretch.append(max(1.0, (ended - campaign.arrival) / self._alone(campaign)))
+            self._leave(campaign)
+        self.figures.passed = max(gaps.longest for gaps in self._gaps.values())
+        self.figures.passed_part = max(gaps.of_bound for gaps in self._gaps.values())
         return self.figures
 
     def backlog(self, cluster: Cluster) -> list[Campaign]:
@@ -182,6 +192,13 @@ class Grid:
         campaign.pending -= tasks
         campaign.flying[cluster.id] += tasks
         cluster.waiting.extend([campaign.id] * tasks)
+        self._gaps[cluster.id].sent(campaign.id, tasks, len(cluster.running) + len(cluster.waiting))
+        if not campaign.pending:
+            self._leave(campaign)
+
+    def _leave(self, campaign: Campaign) -> None:
+        for each in campaign.clusters:
+            self._gaps[each].left(campaign.id)
 
     def _watch(self) -> None:
         """See who has nothing in flight while there is a slot for each (bound 4)."""
@@ -191,6 +208,8 @@ class Grid:
             others = flying - sum(each.flying[cluster.id] for each in waiting)
             roomy = self._capacity[cluster.id] - others >= len(waiting)
             without = {(cluster.id, each.id) for each in waiting if roomy and not each.flying[cluster.id]}
+            for each in waiting:
+                self._gaps[cluster.id].waits(each.id)
             for key in [key for key in self._without if key[0] == cluster.id and key not in without]:
                 del self._without[key]
             last = max((end for end, _, _ in cluster.running), default=self.now)

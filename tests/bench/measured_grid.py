@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,15 @@ from cigri.local.layout import QUICK
 
 QUICK_OAR = Path(__file__).with_name("quick_oar.py")
 TICK = os.sysconf("SC_CLK_TCK")
+# Settings: the original's rule, as it was configured by default.
+ORIGINAL = {
+    "SUBMISSION_CONTROL": "tap",
+    "RUNNER_MIN_CYCLE_DURATION": "15",
+    "RUNNER_DEFAULT_INITIAL_NUMBER_OF_JOBS": "3",
+    "RUNNER_TAP_INCREASE_FACTOR": "1.5",
+    "RUNNER_TAP_INCREASE_MAX": "100",
+    "RUNNER_TAP_GRACE_PERIOD": "60",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +42,23 @@ class Usage:
     at: float
     daemons: float  # seconds of processor, of all daemons
     database: float  # and of PostgreSQL
-    requests: int
+    by_kind: Counter[str]  # requests
 
     def since(self, before: Usage) -> Usage:
         return Usage(
             self.at - before.at,
             self.daemons - before.daemons,
             self.database - before.database,
-            self.requests - before.requests,
+            self.by_kind - before.by_kind,
         )
 
     @property
     def processor(self) -> float:
         return self.daemons + self.database
+
+    @property
+    def requests(self) -> int:
+        return self.by_kind.total()
 
 
 class QuickOar:
@@ -56,13 +70,18 @@ class QuickOar:
         )
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
-        self._requests = 0
+        self._requests: Counter[str] = Counter()
 
-    def requests(self) -> int:
-        """How many requests the grid has made of it so far."""
+    def requests(self) -> Counter[str]:
+        """How many requests of each kind the grid has made of it so far."""
         with urllib.request.urlopen(f"{self.url}/count") as answer:
-            self._requests += json.load(answer)["requests"]
+            self._requests.update(json.load(answer))
         return self._requests
+
+    def end(self) -> None:
+        """Let all its jobs end now."""
+        with urllib.request.urlopen(f"{self.url}/end"):
+            pass
 
     def processor(self) -> float:
         return seconds_of(self._process.pid)
@@ -127,10 +146,16 @@ class MeasuredGrid:
                 raise TimeoutError(f"{done} of {tasks} tasks were done after {longest:g} s")
             time.sleep(0.05)
 
+    def during(self, campaign_id: int, seconds: float) -> tuple[int, Usage]:
+        """How many tasks of the campaign are done within so long, and what is used meanwhile."""
+        done, before = self.done(campaign_id), self.usage()
+        time.sleep(seconds)
+        return self.done(campaign_id) - done, self.usage().since(before)
+
     def usage(self) -> Usage:
         almighty, postgres = self.grid.daemons.running(), self.grid.postgres.running()
         assert almighty is not None and postgres is not None
-        requests = sum(server.requests() for server in self.servers.values())
+        requests = sum((server.requests() for server in self.servers.values()), Counter())
         return Usage(time.monotonic(), family(almighty), family(postgres), requests)
 
     def runner(self) -> int:
@@ -169,3 +194,9 @@ def family(pid: int) -> float:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             total += family(int(child))
     return total
+
+
+def peak(pid: int) -> float:
+    """Most megabytes that a process has had in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024

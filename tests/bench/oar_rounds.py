@@ -86,6 +86,11 @@ class Sums:
         """Of what was free when a round could give it."""
         return self.busy / (self.busy + self.unused)
 
+    @property
+    def queue_in_rounds(self) -> float:
+        """The mean queue over the jobs that end from one of the cluster's rounds to the next."""
+        return self.queue / self.time / (self.ended / self.rounds)
+
 
 @dataclass
 class Oar:

@@ -2,7 +2,8 @@
 
 python quick_oar.py SLOTS SECONDS [ROUND]: jobs last SECONDS, and start in order when one of SLOTS is free, at the next
 multiple of ROUND seconds. With SECONDS 0 they have ended when the answer to their submission leaves. It prints its
-port, and answers GET /count with the number of other requests since the last time.
+port. GET /count answers with the number of requests of each kind since the last time: "/jobs?details,states" asked for
+that path with these parameters. GET /end lets all jobs end at once. These two are not counted.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -21,9 +23,9 @@ from urllib.parse import parse_qs, urlsplit
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Job:
-    """One job; when it starts and stops is known from the beginning."""
+    """One job; when it starts and stops is known from the beginning, but for GET /end."""
 
     id: int
     array: int
@@ -76,7 +78,7 @@ class Cluster:
         self.jobs: dict[int, Job] = {}
         self.arrays: dict[int, list[Job]] = {}
         self.live: dict[int, Job] = {}
-        self.requests = 0
+        self.requests: Counter[str] = Counter()
 
     def submit(self, body: Json, user: str) -> int:
         now = time.time()
@@ -102,6 +104,13 @@ class Cluster:
             del self.live[job.id]
         return list(self.live.values())
 
+    def end(self) -> None:
+        """All jobs end now."""
+        now = time.time()
+        for job in self.live.values():
+            job.start, job.stop = min(job.start, now), min(job.stop, now)
+        self.free = [now] * self.slots
+
     def listed(self, query: dict[str, list[str]], now: float) -> list[Job]:
         if "job_ids" in query:
             return [self.jobs[int(number)] for number in query["job_ids"] if int(number) in self.jobs]
@@ -117,6 +126,12 @@ class Cluster:
         return ",".join(one % (number, number % 100) for number in range(1, self.slots + 1))
 
 
+def kind(path: str, query: Json) -> str:
+    """What a request asks for: its path and the names of its parameters."""
+    named = ",".join(sorted(query.keys() - {"limit"}))
+    return f"{path}?{named}" if named else path
+
+
 class Handler(BaseHTTPRequestHandler):
     cluster: Cluster
     protocol_version = "HTTP/1.1"
@@ -127,10 +142,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         where = urlsplit(self.path)
         if where.path == "/count":
-            count, self.cluster.requests = self.cluster.requests, 0
-            return self._reply(f'{{"requests":{count}}}')
-        self.cluster.requests += 1
+            count, self.cluster.requests = self.cluster.requests, Counter()
+            return self._reply(json.dumps(count))
+        if where.path == "/end":
+            self.cluster.end()
+            return self._reply("{}")
         query, now = parse_qs(where.query), time.time()
+        self.cluster.requests[kind(where.path, query)] += 1
         routes: dict[str, Callable[[], str]] = {
             "/": lambda: f'{{"api_timestamp":{now}}}',
             "/stress_factor": lambda: '{"GLOBAL_STRESS":"0.0"}',
@@ -140,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._reply(routes[where.path]())
 
     def do_POST(self) -> None:
-        self.cluster.requests += 1
+        self.cluster.requests[f"POST {self.path}"] += 1
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self._reply(f'{{"id":{self.cluster.submit(body, self.headers["x-remote-ident"])}}}')
 

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 
 from oar_rounds import Job, Oar, World
 
+from cigri.config import Settings
 from cigri.core import ceiling, control, tap
 from cigri.core.control import Limits, Load
 from cigri.core.pace import Pace
 
 THINK = 0.3  # seconds from a look to the first request: reading the list, the metascheduler's turn, claiming
-CHUNK = 100  # jobs in one request: RUNNER_CHUNK
+CHUNK = Settings().runner_chunk  # most jobs in one request, of a cluster whose api_chunk_size is not smaller
 COUNT_PERIOD = 10.0  # the updater's
-MAX_WAITING = 500  # RUNNER_MAX_WAITING
+MAX_WAITING = Settings().runner_max_waiting
 
 
 def request(jobs: int) -> float:
