@@ -311,7 +311,7 @@ class Settings:
         seconds(),
         "Least time between two rounds of a runner (the original's 15 s: it was not woken by its database).",
     )
-    runner_chunk: int = key(100, whole(1, 10000), "Most jobs in one submission.")
+    runner_chunk: int = key(500, whole(1, 10000), "Most jobs in one submission.")
     submission_control: str = key(
         "adaptive",
         one_of("adaptive", "tap"),

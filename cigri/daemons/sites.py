@@ -33,7 +33,6 @@ class Site:
     name: str
     url_generation: int
     enabled: bool
-    chunk: int
     properties: str
     cluster: Cluster
     settings: Settings
@@ -73,7 +72,6 @@ class Sites:
             record.name,
             record.url_generation,
             record.enabled and record.removed_at is None,
-            min(record.api_chunk_size, self._daemon.settings.runner_chunk),
             record.properties,
             known[1],
             self._daemon.settings,

@@ -131,16 +131,17 @@ class Submitter:
         When nobody wants the next, it was never sent and goes back.
         """
         ahead: Future[Claimed | None] | None = None
+        chunk = site.settings.runner_chunk
         try:
             while ahead is not None or (tasks > 0 and time.monotonic() < until):
-                limit = min(tasks, site.chunk)
+                limit = min(tasks, chunk)
                 claimed = self._claim(site, campaign_id, clock, limit) if ahead is None else ahead.result()
                 ahead = None
                 if claimed is None:
                     return
                 tasks -= len(claimed.lines)
                 if tasks > 0 and len(claimed.lines) == limit and time.monotonic() < until:
-                    ahead = self._thread.submit(self._claim, site, campaign_id, clock, min(tasks, site.chunk))
+                    ahead = self._thread.submit(self._claim, site, campaign_id, clock, min(tasks, chunk))
                 yield claimed
         finally:
             if ahead is not None and (unsent := ahead.result()) is not None:

@@ -8,7 +8,7 @@ from figures import Figure, report, say
 from measured_grid import MeasuredGrid, QuickOar, grid, peak
 
 SLOTS = 10_000
-SETTINGS = {"RUNNER_CHUNK": "500", "RUNNER_MAX_WAITING": "10000"}
+SETTINGS = {"RUNNER_MAX_WAITING": "10000"}
 FEW, MANY, MEASURED, WARM = 10_000, 1_000_000, 20_000, 5_000
 FLIGHT = 50_000
 

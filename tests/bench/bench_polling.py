@@ -17,7 +17,7 @@ SENSORS = {"/resources?detailed", "/jobs?details,states", "/stress_factor"}  # r
 
 def busy(warm: float, **settings: str) -> tuple[float, float]:
     """The part of the slots that was used, and requests per task."""
-    with grid({"c0": QuickOar(SLOTS, SECONDS, ROUND)}, RUNNER_MAX_WAITING="1000", **settings) as measured:
+    with grid({"c0": QuickOar(SLOTS, SECONDS, ROUND)}, **settings) as measured:
         campaign = measured.submit(200 * SLOTS)
         time.sleep(warm)
         done, usage = measured.during(campaign, MEASURED)
@@ -40,7 +40,7 @@ def idle(seconds: float, **settings: str) -> tuple[float, Usage]:
 
 
 def main() -> None:
-    used, requests = busy(WARM, RUNNER_CHUNK="500")  # as in bench_speed: not two submissions where one is enough
+    used, requests = busy(WARM)
     original = busy(RAMP, **ORIGINAL)
     runner, quick = idle(IDLE, DAEMON_PERIOD=str(PERIOD))
     _, usual = idle(MEASURED)

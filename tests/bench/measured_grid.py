@@ -107,7 +107,7 @@ class MeasuredGrid:
         self.grid.up({}, self.settings)
         for name, server in self.servers.items():
             declared = ("cluster", "add", name, "--batch", "oar3", "--api-url", server.url, "--auth", "none")
-            self.grid.gridadmin(*declared, "--api-chunk-size", "500")
+            self.grid.gridadmin(*declared)
 
     def down(self) -> None:
         if self._asking is not None:

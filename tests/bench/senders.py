@@ -20,7 +20,7 @@ from cigri.core.control import Limits, Load
 from cigri.core.pace import Pace
 
 THINK = 0.3  # seconds from a look to the first request: reading the list, the metascheduler's turn, claiming
-CHUNK = Settings().runner_chunk  # most jobs in one request, of a cluster whose api_chunk_size is not smaller
+CHUNK = Settings().runner_chunk  # most jobs in one request
 COUNT_PERIOD = 10.0  # the updater's
 MAX_WAITING = Settings().runner_max_waiting
 
