@@ -136,7 +136,7 @@ def exec_file(value: object) -> str:
 
 def directory(value: object) -> str:
     """A path on the cluster; of variables only $HOME is known, since clusters do not expand others."""
-    found = filled(value)
+    found = re.sub(r"\A\$\{HOME\}(?=/|\Z)", "$HOME", filled(value))
     if re.search(r"[\"'`\\]", found):
         raise ValueError("must be a path without quotes and backslashes")
     if "$" in re.sub(r"\A\$HOME(?![A-Za-z0-9_])", "", found):

@@ -91,9 +91,9 @@ def test_a_jdl_as_they_are_written():
 
 def test_stages_run_in_the_home_on_one_resource_and_are_not_best_effort():
     """J14."""
-    found = job(prologue=["mkdir $OAR_JOB_ID", "echo {OAR_JOB_ID}"], prologue_walltime="0:10", cluster_job_type="x")
+    found = job(prologue=["mkdir ${OAR_JOB_ID}", "echo {OAR_JOB_ID}"], prologue_walltime="0:10", cluster_job_type="x")
     stage = found.stage(JobKind.PROLOGUE)
-    assert stage.exec_file == "mkdir $OAR_JOB_ID\necho $OAR_JOB_ID"
+    assert stage.exec_file == "mkdir ${OAR_JOB_ID}\necho $OAR_JOB_ID"
     assert (stage.directory(1), stage.resources, str(stage.walltime)) == ("$HOME", "/resource_id=1", "0:10:00")
     assert stage.types == ("x",)
     assert found.types == ("besteffort", "x")
@@ -238,6 +238,8 @@ def test_cluster_job_types_that_are_refused(written):
         ("~/x", "$HOME/x"),
         ("{HOME}/x", "$HOME/x"),
         ("$HOME/x", "$HOME/x"),
+        ("${HOME}/x", "$HOME/x"),
+        ("${HOME}", "$HOME"),
         ("/scratch/{CAMPAIGN_ID}", "/scratch/12"),
         ("run/x", "$HOME/run/x"),
     ],
@@ -247,7 +249,7 @@ def test_directories(written, expected):
     assert job(exec_directory=written).directory(12) == expected
 
 
-@pytest.mark.parametrize("written", ["$WORK/x", "/x/$HOME", "/a'b", "", "$HOMER/x", "a\nb"])
+@pytest.mark.parametrize("written", ["$WORK/x", "/x/$HOME", "/a'b", "", "$HOMER/x", "${HOME}R/x", "a\nb"])
 def test_directories_that_are_refused(written):
     assert fault_of(exec_directory=written)
 
