@@ -226,6 +226,19 @@ def test_cluster_job_types(written, types):
     assert job(cluster_job_type=written).types == ("besteffort", *types)
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [({"type": "normal"}, 'type is normal: write "type": "best-effort"'), ({"test_mode": True}, "in test mode")],
+)
+def test_besteffort_among_the_types_is_not_dropped_in_silence(more, words):
+    """J9."""
+    message = fault_of(cluster_job_type="besteffort,container", **more)
+    assert message.startswith("has besteffort, but ") and words in message
+    given = {**MINIMAL, "cluster_job_type": "besteffort", "clusters": {"a": more, "luke": {}, "b": more}}
+    assert list(faults(given)) == ["clusters.a.cluster_job_type", "clusters.b.cluster_job_type"]
+    assert list(faults({**given, **more, "clusters": {"a": {}, "b": {}}})) == ["cluster_job_type"]
+
+
 @pytest.mark.parametrize("written", ["idempotent", "container,idempotent", 'a"b', 5])
 def test_cluster_job_types_that_are_refused(written):
     assert fault_of(cluster_job_type=written)
