@@ -21,7 +21,8 @@ from cigri.client import Client
     "-s",
     "--severity",
     type=click.Choice(["low", "medium", "high"], case_sensitive=False),
-    help="Only of events at least so grave; low (all) when not given.",
+    help="Only of events at least so grave. high: ends of campaigns, failures, blacklists; medium: what passes by"
+    " itself, too; low (when not given): new campaigns, too.",
 )
 @click.option("-u", "--unsubscribe", is_flag=True, help="End the subscription instead.")
 @options.dump
