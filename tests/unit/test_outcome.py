@@ -274,7 +274,7 @@ def test_signs_are_read_in_order(first, second):
     [
         ("cancelled", Outcome.CANCELLED, CANCELLED, ""),
         ("user", Outcome.DELETED, SET_ASIDE, "USER_FRAG"),
-        ("walltime", Outcome.WALLTIME, BACK, "RESUBMIT"),
+        ("walltime", Outcome.WALLTIME, BACK, "CIGRI_WALLTIME"),
         ("queued", Outcome.QUEUED, BACK, "REMOTE_WAITING_FRAG"),
         ("refused", Outcome.REFUSED, BACK, ""),
         ("surplus", Outcome.SURPLUS, BACK, ""),
