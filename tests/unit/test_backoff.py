@@ -5,7 +5,16 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cigri.core.backoff import CALM, FIRST_DELAY, LONGEST_DELAY, Restart, restart
+from cigri.core.backoff import (
+    CALM,
+    FIRST_DELAY,
+    FIRST_SILENCE,
+    LONGEST_DELAY,
+    LONGEST_SILENCE,
+    Restart,
+    restart,
+    silence,
+)
 
 deaths = st.integers(0, 10**6)
 short_lives = st.floats(0, CALM, exclude_max=True)
@@ -30,3 +39,17 @@ def test_delays_grow_and_are_bounded(count, lived):
 @given(deaths, st.floats(CALM, 1e9))
 def test_a_calm_life_forgives(count, lived):
     assert restart(count, lived) == Restart(FIRST_DELAY, 1)
+
+
+def test_what_dies_each_minute_is_told_of_ever_less_often():
+    told, quiet, last = [], 0.0, float("-inf")
+    for now in range(0, 7 * 86400, 60):
+        if (found := silence(quiet, now - last)) is not None:
+            quiet, last = found, float(now)
+            told.append(now)
+    assert told[:4] == [0, 60, 180, 420] and len(told) < 20
+    assert told[-1] > 6 * 86400, "never for good"
+
+
+def test_a_death_long_after_the_last_is_the_first_again():
+    assert silence(0.0, float("inf")) == silence(LONGEST_SILENCE, 2 * LONGEST_SILENCE) == FIRST_SILENCE
