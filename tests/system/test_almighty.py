@@ -22,6 +22,7 @@ def titles(whole) -> set[str]:
 
 
 def test_clusters_come_and_go_and_signals_are_obeyed_without_a_restart(whole) -> None:
+    """E21."""
     whole.up({})
     always = {"metascheduler", "updater", "nikita"}
     assert whole.until(lambda: always <= titles(whole), 30)

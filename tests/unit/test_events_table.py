@@ -64,3 +64,12 @@ def test_every_code_in_the_program_is_in_the_table(repository):
         for code in re.findall(r'News\(\s*"([A-Z_]+)"', path.read_text()):
             used.setdefault(code, path)
     assert used and {code: path for code, path in used.items() if code not in MEANINGS} == {}
+
+
+def test_every_code_of_the_table_is_recorded_somewhere(repository):
+    """E12: a code that is only in the table, the phrases or the translation of old ones promises what nobody does."""
+    root = repository / "cigri"
+    aside = [root / "core/events.py", root / "notify", root / "admin/cigri3"]
+    files = [path for path in root.rglob("*.py") if not any(path.is_relative_to(one) for one in aside)]
+    program = "\n".join(path.read_text() for path in files)
+    assert [code for code in MEANINGS if not re.search(rf'"{code}"|\bOutcome\.{code}\b', program)] == []

@@ -281,6 +281,7 @@ def test_signs_are_read_in_order(first, second):
     ],
 )
 def test_our_own_marks(mark, why, task, code):
+    """E21."""
     found = verdict(ended(BY_ALICE, SEND_KILL, SWITCH, kill_reason=mark))
     assert (found.outcome, found.job, found.task, found.code) == (why, JobState.EVENT, task, code)
 
