@@ -82,6 +82,7 @@ def test_the_backlogs_of_slow_clusters_are_cut():
 
 
 def test_only_failures_that_another_cluster_may_avoid_are_left_to_it():
+    """E22."""
     assert elsewhere(Outcome.WALLTIME, others=True) == elsewhere(Outcome.EXIT, others=True) == ELSEWHERE
     assert elsewhere(Outcome.EXIT, others=False) == 0.0
     assert elsewhere(Outcome.PREEMPTED, others=True) == elsewhere(Outcome.SUCCESS, others=True) == 0.0

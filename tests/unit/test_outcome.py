@@ -302,6 +302,15 @@ def test_the_third_walltime_sets_the_task_aside(how):
     assert last.code == "TOO_MANY_RESUBMIT" and "longer walltime" in last.message
 
 
+def test_what_its_cluster_exterminates_comes_back_ever_later_and_not_for_ever():
+    """E8."""
+    killed = (Sign("EXTERMINATE_JOB"),)
+    ends = [verdict(Ended(None, killed, True, looked_before=True, tries=tries)) for tries in range(10)]
+    assert {(end.code, end.task, end.priority) for end in ends[:9]} == {("RESUBMIT", BACK, 10)}
+    assert [end.delay for end in ends[:3]] == [5.0, 10.0, 20.0]
+    assert (ends[9].code, ends[9].task) == ("UNKNOWN_ERROR", SET_ASIDE)
+
+
 def test_preemption_never_uses_up_a_budget():
     assert verdict(ended(PREEMPTED, BY_OAR, walltimes=99, automatic_resubmissions=99)).task is BACK
 
