@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cigri.cli import options, secret
+from cigri.cli import options, output, secret
 from cigri.cli.command import connect, grid_command
 from cigri.client import Client
 
@@ -109,15 +109,16 @@ def _list(client: Client, *, api: bool) -> None:
 
 
 def _line(one: Any) -> str:
-    when = "never expires" if one["expires_at"] is None else f"expires {one['expires_at']}"
+    when = "never expires" if one["expires_at"] is None else f"expires {output.moment(one['expires_at'])}"
     if one["expired"]:
-        when = f"EXPIRED {one['expires_at']}: gridtoken -i {one['cluster_id']} -t TOKEN stores a new one"
+        when = f"EXPIRED {output.moment(one['expires_at'])}: gridtoken -i {one['cluster_id']} -t TOKEN stores a new one"
     return f"{one['cluster_id']} {one['cluster_name']}: {one['cluster_login']} of {one['login']}, {when}"
 
 
 def _personal_line(one: Any) -> str:
-    used = f"last used {one['last_used_at']}" if one["last_used_at"] else "not used lately"
-    return f"{one['id']}: made {one['created_at']}, expires {one['expires_at']}, {used}"
+    used = f"last used {output.moment(one['last_used_at'])}" if one["last_used_at"] else "not used lately"
+    made, ends = output.moment(one["created_at"]), output.moment(one["expires_at"])
+    return f"{one['id']}: made {made}, expires {ends}, {used}"
 
 
 def _personal(client: Client, identifier: str | None, days: int | None, *, remove: bool) -> None:
@@ -126,8 +127,8 @@ def _personal(client: Client, identifier: str | None, days: int | None, *, remov
         return
     made = client.post("/api_tokens", {} if days is None else {"days": days})
     click.echo(
-        f"Personal token {made['id']}, valid until {made['expires_at']}; it is not shown again. Keep it in a file of"
-        " mode 0600 (API_TOKEN_FILE, ~/.config/cigri/token) where the commands reach the grid over TCP.",
+        f"Personal token {made['id']}, valid until {output.moment(made['expires_at'])}; it is not shown again. Keep it"
+        " in a file of mode 0600 (API_TOKEN_FILE, ~/.config/cigri/token) where the commands reach the grid over TCP.",
         err=True,
     )
     click.echo(made["token"])

@@ -42,6 +42,11 @@ def date(campaign: Json) -> str:
     return time.strftime("%Y-%m-%d %H-%M-%S", time.localtime(campaign["submission_time"]))
 
 
+def moment(date: str) -> str:
+    """A date of the API as people read it."""
+    return date.replace("T", " ")
+
+
 def letters(campaign: Json) -> str:
     """The letter of its state, then `e` if it has open events."""
     return LETTERS.get(campaign["state"], "?") + ("e" if campaign["has_events"] else " ")
@@ -108,7 +113,7 @@ def event_block(event: Json, *, verbose: bool = False) -> Iterator[str]:
     because = f" because of {event['parent']}" if event["parent"] else ""
     yield RULE
     yield f"{event['id']}: ({event['state']}) {event['code']}{job} at {event['date_open']}{cluster}{because}"
-    if event["message"] is not None:
+    if event["message"]:  # a blacklist has none
         yield event["message"]
     if event["count"] > 1:
         yield often(event)

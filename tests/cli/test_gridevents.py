@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -36,11 +37,12 @@ def failing(grid):
 def test_events_as_the_original_prints_them(grid, failing):
     """C4: ten thousand alike failures are one event; a blacklist says what it waits for."""
     first, second = grid.client.get(f"/campaigns/{failing}/events")["items"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", first["date_open"])
     waits = "its owner has to close it: gridevents -e 2 -f (with -r its tasks are tried again)"
     shown = (
         f"{RULE}2: (open) EXIT_ERROR of job 7 at {first['date_open']} on tiger\nexit code 1\n"
         f"10000 times, jobs 7 to 10006, last at {first['date_last']}\n"
-        f"{RULE}3: (open) BLACKLIST at {second['date_open']} on tiger because of 2\n\nWaiting: {waits}\n{RULE}"
+        f"{RULE}3: (open) BLACKLIST at {second['date_open']} on tiger because of 2\nWaiting: {waits}\n{RULE}"
     )
     for arguments in ((failing,), ("-c", failing)):
         assert grid.run("gridevents", *arguments).stdout == shown

@@ -232,5 +232,10 @@ def _waits_for(view: EventView) -> str | None:
 
 
 def moment(when: datetime | None) -> str | None:
-    """A date as people of the API server's place read it, with the offset that makes it exact."""
-    return None if when is None else when.astimezone().isoformat(" ", "seconds")
+    """A date of the API server's place in one word, with the offset that makes it exact."""
+    return None if when is None else when.astimezone().isoformat("T", "seconds")
+
+
+def readable(when: datetime) -> str:
+    """A date in a sentence."""
+    return when.astimezone().isoformat(" ", "seconds")
