@@ -535,8 +535,17 @@ class ClientSettings:
         text,
         "File of mode 0600 with a personal token (`gridtoken --api`), sent over TCP: with TLS or to this machine only.",
     )
-    log_file: str = key("STDERR", log_place, "Where the commands log: a path, STDOUT or STDERR.", section="Logging")
-    log_level: str = key("WARNING", level, "Least level logged: DEBUG, INFO, WARN, ERROR or FATAL.")
+    log_file: str = key(
+        "STDERR",
+        log_place,
+        "Where the commands log: a path, STDOUT or STDERR. One that cannot be opened is told on stderr and no more.",
+        section="Logging",
+    )
+    log_level: str = key(
+        "WARNING",
+        level,
+        "Least level logged: DEBUG (each request), INFO (doubts about this file), WARN, ERROR or FATAL.",
+    )
 
 
 class Key(NamedTuple):
