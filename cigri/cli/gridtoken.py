@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from cigri.cli import options, output, secret
-from cigri.cli.command import connect, grid_command
+from cigri.cli import options, output, printing, secret
+from cigri.cli.command import connect, grid_command, on_terminal
 from cigri.client import Client
 
 
@@ -27,6 +27,7 @@ from cigri.client import Client
 )
 @click.option("--api", is_flag=True, help="Make a personal token for the grid's API over TCP; it is shown once.")
 @click.option("--days", type=click.IntRange(1, 366), metavar="N", help="With --api: valid so long [90].")
+@options.verbose
 @options.dump
 @options.pretty
 def gridtoken(
@@ -37,6 +38,7 @@ def gridtoken(
     remove: bool,
     api: bool,
     days: int | None,
+    verbose: bool,
     dump: bool,
     pretty: bool,
 ) -> None:
@@ -47,7 +49,7 @@ def gridtoken(
     """
     token = secret.given(token, "Token")
     _check(identifier, listing or dump, cluster_id, token, remove=remove, api=api, days=days)
-    client = connect()
+    client = connect(verbose=verbose)
     if dump:
         _dump(client, "/api_tokens" if api else "/tokens", pretty=pretty)
     elif listing:
@@ -100,19 +102,18 @@ def _dump(client: Client, path: str, *, pretty: bool) -> None:
 
 def _list(client: Client, *, api: bool) -> None:
     items = client.get("/api_tokens" if api else "/tokens")["items"]
-    for one in items:
-        click.echo(_personal_line(one) if api else _line(one))
+    on_screen = on_terminal()
     if not items:
-        click.echo(
-            "No personal tokens: gridtoken --api makes one." if api else "No tokens: gridtoken -i N -t TOKEN adds one."
-        )
+        what = "personal tokens: gridtoken --api makes" if api else "tokens: gridtoken -i N -t TOKEN adds"
+        click.echo(f"No {what} one.", err=not on_screen)
+    elif api:
+        printing.write(map(_personal_line, items))
+    else:
+        printing.write(map(_line, items) if on_screen else output.tokens(items))
 
 
 def _line(one: Any) -> str:
-    when = "never expires" if one["expires_at"] is None else f"expires {output.moment(one['expires_at'])}"
-    if one["expired"]:
-        when = f"EXPIRED {output.moment(one['expires_at'])}: gridtoken -i {one['cluster_id']} -t TOKEN stores a new one"
-    return f"{one['cluster_id']} {one['cluster_name']}: {one['cluster_login']} of {one['login']}, {when}"
+    return f"{one['cluster_id']} {one['cluster_name']}: {one['cluster_login']} of {one['login']}, {output.expiry(one)}"
 
 
 def _personal_line(one: Any) -> str:

@@ -128,6 +128,31 @@ def often(event: Json) -> str:
     return f"{event['count']} times{jobs}, last at {event['date_last']}"
 
 
+def subscriptions(items: Iterable[Json]) -> Iterator[str]:
+    """What somebody hears of, in gridnotify -l."""
+    yield "You have the following notification subscriptions:"
+    for one in items:
+        yield f" - {one['type']} on {one['identity']} with severity {one['severity']}"
+
+
+def tokens(items: Iterable[Json]) -> Iterator[str]:
+    """Tokens of clusters in gridtoken -l: masked, and with what the original did not know behind."""
+    yield "You have the following tokens:"
+    for one in items:
+        token = one["cluster_login"].removeprefix("Bearer ")
+        yield f" - Cluster #{one['cluster_id']} : {token} on {one['cluster_name']} of {one['login']}, {expiry(one)}"
+
+
+def expiry(token: Json) -> str:
+    """When a token of a cluster expires, and what to type when it has."""
+    if token["expires_at"] is None:
+        return "never expires"
+    when = moment(token["expires_at"])
+    if not token["expired"]:
+        return f"expires {when}"
+    return f"EXPIRED {when}: gridtoken -i {token['cluster_id']} -t TOKEN stores a new one"
+
+
 def facts(thing: Json) -> Iterator[str]:
     """One `key: value` a line."""
     return (f"{key}: {text(value)}" for key, value in thing.items() if key != "links")
