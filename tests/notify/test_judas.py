@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,13 @@ def until(done: Callable[[], object], seconds: float = 20.0) -> None:
     while not done():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def obeys(process: subprocess.Popen[Any]) -> bool:
+    """Whether it has a handler for SIGTERM already."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
 def close(town: Any, event_id: int) -> None:
@@ -328,6 +337,7 @@ def test_judas_killed_again_and_again_tells_everything_once(town, mail_server, t
         process.wait()
         process = town.process(tmp_path)
     until(lambda: not town.waiting and not town.sql("SELECT 1 FROM events WHERE notified_at IS NULL"))
+    until(lambda: obeys(process))
     process.terminate()
     assert process.wait(10) == 0
     by_id = {mail["Message-ID"]: mail.get_content() for mail in mail_server.mails}
