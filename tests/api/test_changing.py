@@ -174,7 +174,7 @@ def test_a_job_is_marked_and_ended_by_the_daemons(api, clusters, engine, run):
 
 
 def test_tasks_with_their_newest_tries(api, clusters, engine, run):
-    """R16."""
+    """R15, R16."""
     key = api.submit("one 1", "two 2", "three 3", "four 4")
     jobs = run(key, clusters["tiger"], "terminated", "running", "event")
     page = api.get(f"/campaigns/{key}/jobs")
