@@ -74,6 +74,7 @@ class Ended:
     tries: int = 0  # tries of the task before this one that count for a limit
     lasted: float = 0.0  # seconds
     policy: Policy = Policy()
+    kill_message: str = ""  # what an administrator said who set it aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ NODE_FAULTS = frozenset(
 DIRECTORY_FAULTS = frozenset({"WORKING_DIRECTOR", "WORKING_DIRECTORY", "OUTPUT_FILES"})
 EXTERMINATED = frozenset({"EXTERMINATE_JOB", "EXTERMINATE"})
 MAX_AUTOMATIC_RESUBMISSIONS = 2
+LONGEST_LIKENESS = 500  # characters: it is part of an index
 MAX_WALLTIMES = 3
 RESUBMIT_STATUS, RESUBMIT_END_STATUS = 66, 67
 SOONER, LATER = 20, 0
@@ -275,7 +277,8 @@ def _by_mark(end: Ended, reason: str) -> Verdict:
     if reason in ("refused", "surplus"):
         return _back(Outcome(reason), "", "", priority=10)
     if reason == "manual":
-        return _failed(Outcome.DELETED, "MANUAL_EVENT", "set aside by an administrator of the grid", "manual")
+        told = f"set aside by an administrator of the grid{': ' if end.kill_message else ''}{end.kill_message}"
+        return _failed(Outcome.DELETED, "MANUAL_EVENT", told, f"manual {end.kill_message}"[:LONGEST_LIKENESS].strip())
     return _failed(Outcome.DELETED, "USER_FRAG", "deleted on request", "request")
 
 

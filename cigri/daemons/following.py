@@ -17,7 +17,7 @@ from cigri.core.pace import Pace
 from cigri.core.states import JobState
 from cigri.daemons.ends import end_of, finish, path
 from cigri.daemons.sites import Site, is_ours, signs
-from cigri.db import clusters, events, jobs
+from cigri.db import clusters, events, jobs, kills
 from cigri.db.engine import notify
 from cigri.db.jobs import End, Followed
 from cigri.errors import BadReply, ClusterError, NoAnswer, NotFound, Refused
@@ -167,6 +167,7 @@ class Follower:
             signs=signs(remote),
             started=remote.start_time > 0,
             kill_reason=job.kill_reason,
+            kill_message=_said(site, job),
             looked_before=job.end_seen is not None and job.end_seen >= site.settings.resubmit_look_delay,
             automatic_resubmissions=len(job.chain),
             walltimes=job.walltimes,
@@ -359,6 +360,14 @@ def _note_start(job: Followed, remote: RemoteJob, changes: Changes) -> None:
     """When a job was sent and started, by its cluster's clock alone; not if that restarted it."""
     if remote.start_time and job.sent and not job.chain:
         changes.began[job.id] = (job.sent, remote.start_time)
+
+
+def _said(site: Site, job: Followed) -> str:
+    """What the administrator said who set the job aside: few jobs are, so that the others need not carry it."""
+    if job.kill_reason != kills.KillReason.MANUAL:
+        return ""
+    with site.transaction() as session:
+        return kills.message(session, job.id) or ""
 
 
 def _due(site: Site, job: Followed) -> bool:
