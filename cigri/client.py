@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import socket
 import ssl
@@ -22,6 +23,8 @@ from cigri.config import ClientSettings
 from cigri.errors import CigriError, ConfigError, Fault
 
 Json = Any
+
+log = logging.getLogger(__name__)
 
 NDJSON = "application/x-ndjson"
 BLOCK = 1 << 18  # bytes that are sent or read together
@@ -151,6 +154,7 @@ class Client:
         """The answer to a request, if it is a good one."""
         words = urlencode({key: value for key, value in query.items() if value is not None})
         target = self._settings.api_base + path + (f"?{words}" if words else "")
+        began = time.monotonic()
         with closing(self._connection(max(timeout, self._settings.api_timeout))) as connection:
             try:
                 connection.connect()
@@ -162,6 +166,8 @@ class Client:
                 raise ApiSilent(f"the API server at {self.place} takes too long: try again in a minute") from error
             except (http.client.HTTPException, OSError) as error:
                 raise ApiSilent(f"the API server at {self.place} hung up: {_words(error)}") from error
+            # Without its query, which has the URL when a webhook is unsubscribed.
+            log.debug("%s %s: %d after %.0f ms", method, path, answer.status, 1e3 * (time.monotonic() - began))
             if answer.status >= 300:
                 raise self._refusal(answer)
             yield answer

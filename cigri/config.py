@@ -189,8 +189,13 @@ def size(value: str) -> int:
 
 
 def walltime(value: str) -> str:
-    if not re.fullmatch(r"[0-9]{1,3}(:[0-9]{1,3}){0,2}", value):
+    """A walltime that a JDL could have as well: this module cannot ask the one that reads those."""
+    if not re.fullmatch(r"[0-9]{1,3}(:[0-9]{1,3}){0,2}", value, re.ASCII):
         raise ValueError("must be h, h:mm or h:mm:ss")
+    if ":" not in value and int(value) > 99:
+        raise ValueError(f"must be h, h:mm or h:mm:ss; a bare number is hours (did you mean 0:{value}:00?)")
+    if not any(int(part) for part in value.split(":")):
+        raise ValueError("must be longer than nothing")
     return value
 
 
@@ -532,8 +537,17 @@ class ClientSettings:
         text,
         "File of mode 0600 with a personal token (`gridtoken --api`), sent over TCP: with TLS or to this machine only.",
     )
-    log_file: str = key("STDERR", log_place, "Where the commands log: a path, STDOUT or STDERR.", section="Logging")
-    log_level: str = key("WARNING", level, "Least level logged: DEBUG, INFO, WARN, ERROR or FATAL.")
+    log_file: str = key(
+        "STDERR",
+        log_place,
+        "Where the commands log: a path, STDOUT or STDERR. One that cannot be opened is told on stderr and no more.",
+        section="Logging",
+    )
+    log_level: str = key(
+        "WARNING",
+        level,
+        "Least level logged: DEBUG (each request), INFO (doubts about this file), WARN, ERROR or FATAL.",
+    )
 
 
 class Key(NamedTuple):

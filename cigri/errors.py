@@ -9,6 +9,7 @@ CigriError
   ClusterError           something about one cluster
     Unreachable          nothing was sent: trying again is safe
     NoAnswer             the request may have been carried out: look before sending again
+      ConnectionCut        ... because the peer ended the connection
     Refused              the cluster understood and said no: do not send the same again
       TokenRefused       ... because of who asked
       NotFound           ... because the thing is not there
@@ -75,6 +76,10 @@ class NoAnswer(ClusterError):
     def __init__(self, message: str, detail: str = "") -> None:
         self.detail = detail
         super().__init__(message)
+
+
+class ConnectionCut(NoAnswer):
+    """The peer ended the connection where its answer should have come."""
 
 
 class Refused(ClusterError):

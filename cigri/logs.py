@@ -56,6 +56,7 @@ def configure(level: str, file: str) -> None:
     after a change of configuration or a fork.
     """
     handler = handler_for(file)
+    handler.setLevel(level)  # also for loggers that `say` has made talk more
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -65,6 +66,15 @@ def configure(level: str, file: str) -> None:
     logging.captureWarnings(True)
     for name in ("urllib3", "asyncio"):  # their debug lines drown ours
         logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(level)))
+
+
+def say(name: str) -> None:
+    """Write every line of this logger to stderr as well, without time and level: for --verbose."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger(name)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
 
 
 def reopen() -> None:

@@ -60,7 +60,7 @@ def streamed(items: str) -> Schema:
     return thing(example, links=array(ref("Link")), items=array(ref(items)))
 
 
-DATE = "2026-05-06 07:08:09+02:00"
+DATE = "2026-05-06T07:08:09+02:00"
 LINK = {"rel": "self", "href": "/campaigns/12"}
 CAMPAIGN: dict[str, Schema] = {
     "id": INTEGER,

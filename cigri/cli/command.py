@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,10 +10,12 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from cigri import __version__
+from cigri import __version__, logs
 from cigri.client import ApiError, Client
-from cigri.config import load_client
+from cigri.config import ClientSettings, load_client
 from cigri.errors import CigriError
+
+log = logging.getLogger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,9 +72,23 @@ def grid_command(name: str, *, codes: str = USUAL_CODES) -> Callable[[F], click.
     return declare
 
 
-def connect() -> Client:
-    """The client that the configuration describes."""
-    return Client(load_client())
+def connect(*, verbose: bool = False) -> Client:
+    """The client that the configuration describes, which logs where that says; `verbose`: requests on stderr, too."""
+    settings = load_client()
+    _log_to(settings)
+    if verbose:
+        logs.say("cigri.client")
+    return Client(settings)
+
+
+def _log_to(settings: ClientSettings) -> None:
+    """A log that cannot be written keeps no command from its work."""
+    try:
+        logs.configure(settings.log_level, settings.log_file)
+    except OSError as error:
+        click.echo(f"Warning: {settings.log_file} (LOG_FILE) cannot be opened: {error.strerror}", err=True)
+    for note in settings.notes:
+        log.info("%s", note)
 
 
 def each(things: Sequence[str], act: Callable[[str], str], what: str) -> int:

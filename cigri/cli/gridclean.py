@@ -39,16 +39,19 @@ class Cleaned:
 @click.argument("campaigns", metavar="CAMPAIGN_ID...", nargs=-1, required=True, type=options.identifiers)
 @click.option("-n", "--dry-run", is_flag=True, help="Only list the files.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-v", "--verbose", is_flag=True, help="Say on stderr how each file is deleted.")
 @options.dump
 @options.pretty
-def gridclean(campaigns: tuple[list[str], ...], dry_run: bool, yes: bool, dump: bool, pretty: bool) -> None:
+def gridclean(
+    campaigns: tuple[list[str], ...], dry_run: bool, yes: bool, verbose: bool, dump: bool, pretty: bool
+) -> None:
     """Delete the output files of a campaign's ended jobs on its clusters, as you, after having listed them.
 
     Do this before griddel --purge: a purged campaign does not know its files any more.
     """
     if dump and not dry_run:
         raise click.UsageError("--dump is for --dry-run: it lists the files as JSON")
-    client, code = connect(), 0
+    client, code = connect(verbose=verbose), 0
     for campaign in (one for some in campaigns for one in some):
         if dump:
             printing.copy(client.body(f"/campaigns/{campaign}/files", pretty="true" if pretty else None))

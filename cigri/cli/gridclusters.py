@@ -28,7 +28,8 @@ def gridclusters(infos: bool, more_infos: bool, usage: bool, bars: bool, dump: b
     details = [client.get(f"/clusters/{one['id']}") if detailed else None for one in found["items"]]
     records = _usage(client) if usage else {}
     if dump:
-        chosen = details if detailed else found
+        shown = [more | {"usage": records.get(more["id"])} if usage else more for more in details if more is not None]
+        chosen = shown if detailed else found
         click.echo(json.dumps(chosen, ensure_ascii=False, indent=2 if pretty else None))
         return
     for summary, more in sorted(zip(found["items"], details, strict=True), key=lambda pair: pair[0]["id"]):

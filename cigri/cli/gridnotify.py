@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from cigri.cli import options, secret
-from cigri.cli.command import connect, grid_command
+from cigri.cli import options, output, printing, secret
+from cigri.cli.command import connect, grid_command, on_terminal
 from cigri.client import Client
 
 
@@ -21,9 +21,11 @@ from cigri.client import Client
     "-s",
     "--severity",
     type=click.Choice(["low", "medium", "high"], case_sensitive=False),
-    help="Only of events at least so grave; low (all) when not given.",
+    help="Only of events at least so grave. high: ends of campaigns, failures, blacklists; medium: what passes by"
+    " itself, too; low (when not given): new campaigns, too.",
 )
 @click.option("-u", "--unsubscribe", is_flag=True, help="End the subscription instead.")
+@options.verbose
 @options.dump
 @options.pretty
 def gridnotify(
@@ -33,6 +35,7 @@ def gridnotify(
     webhook: str | None,
     severity: str | None,
     unsubscribe: bool,
+    verbose: bool,
     dump: bool,
     pretty: bool,
 ) -> None:
@@ -50,7 +53,7 @@ def gridnotify(
         )
     if unsubscribe and severity:
         raise click.UsageError("--unsubscribe ends a subscription whatever its severity is")
-    client = connect()
+    client = connect(verbose=verbose)
     for channel, identity in chosen:
         click.echo(_change(client, channel, identity, severity, unsubscribe=unsubscribe))
     if dump:
@@ -69,10 +72,13 @@ def _change(client: Client, channel: str, identity: str, severity: str | None, *
 
 
 def _list(items: list[Any]) -> None:
-    for one in items:
-        click.echo(f"{one['type']}: {one['identity']} (severity: {one['severity']})")
+    on_screen = on_terminal()
     if not items:
-        click.echo("No subscriptions: gridnotify -m ADDRESS adds one.")
+        click.echo("No subscriptions: gridnotify -m ADDRESS adds one.", err=not on_screen)
+    elif on_screen:
+        printing.write(f"{one['type']}: {one['identity']} (severity: {one['severity']})" for one in items)
+    else:
+        printing.write(output.subscriptions(items))
 
 
 if __name__ == "__main__":

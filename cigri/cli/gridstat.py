@@ -27,7 +27,7 @@ PAGES = 11  # pages of tasks that --full prints at most
 @options.dump
 @options.pretty
 @click.option("-H", "--headerless", is_flag=True, help="No titles of columns.")
-@click.option("-u", "--username", metavar="NAME", help="Only campaigns of this user.")
+@click.option("-u", "--username", metavar="NAME", help="In the list, only campaigns of this user.")
 def gridstat(
     identifier: str | None,
     campaign: str | None,
@@ -51,6 +51,8 @@ def gridstat(
     if campaign and identifier and campaign != identifier:
         raise click.UsageError(f"two campaigns are given: {campaign} and {identifier}")
     campaign = campaign or identifier
+    if username is not None and (campaign or job):
+        raise click.UsageError("--username is for the list of campaigns: one campaign or job has its user")
     _check(campaign, job, full=full, offset=offset, events=events, jdl=jdl, stream=stream, cinfos=cinfos)
     if watch:
         _check_watch(job or jdl or dump or events)

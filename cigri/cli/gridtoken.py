@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from cigri.cli import options, secret
-from cigri.cli.command import connect, grid_command
+from cigri.cli import options, output, printing, secret
+from cigri.cli.command import connect, grid_command, on_terminal
 from cigri.client import Client
 
 
@@ -27,6 +27,7 @@ from cigri.client import Client
 )
 @click.option("--api", is_flag=True, help="Make a personal token for the grid's API over TCP; it is shown once.")
 @click.option("--days", type=click.IntRange(1, 366), metavar="N", help="With --api: valid so long [90].")
+@options.verbose
 @options.dump
 @options.pretty
 def gridtoken(
@@ -37,6 +38,7 @@ def gridtoken(
     remove: bool,
     api: bool,
     days: int | None,
+    verbose: bool,
     dump: bool,
     pretty: bool,
 ) -> None:
@@ -47,7 +49,7 @@ def gridtoken(
     """
     token = secret.given(token, "Token")
     _check(identifier, listing or dump, cluster_id, token, remove=remove, api=api, days=days)
-    client = connect()
+    client = connect(verbose=verbose)
     if dump:
         _dump(client, "/api_tokens" if api else "/tokens", pretty=pretty)
     elif listing:
@@ -100,24 +102,24 @@ def _dump(client: Client, path: str, *, pretty: bool) -> None:
 
 def _list(client: Client, *, api: bool) -> None:
     items = client.get("/api_tokens" if api else "/tokens")["items"]
-    for one in items:
-        click.echo(_personal_line(one) if api else _line(one))
+    on_screen = on_terminal()
     if not items:
-        click.echo(
-            "No personal tokens: gridtoken --api makes one." if api else "No tokens: gridtoken -i N -t TOKEN adds one."
-        )
+        what = "personal tokens: gridtoken --api makes" if api else "tokens: gridtoken -i N -t TOKEN adds"
+        click.echo(f"No {what} one.", err=not on_screen)
+    elif api:
+        printing.write(map(_personal_line, items))
+    else:
+        printing.write(map(_line, items) if on_screen else output.tokens(items))
 
 
 def _line(one: Any) -> str:
-    when = "never expires" if one["expires_at"] is None else f"expires {one['expires_at']}"
-    if one["expired"]:
-        when = f"EXPIRED {one['expires_at']}: gridtoken -i {one['cluster_id']} -t TOKEN stores a new one"
-    return f"{one['cluster_id']} {one['cluster_name']}: {one['cluster_login']} of {one['login']}, {when}"
+    return f"{one['cluster_id']} {one['cluster_name']}: {one['cluster_login']} of {one['login']}, {output.expiry(one)}"
 
 
 def _personal_line(one: Any) -> str:
-    used = f"last used {one['last_used_at']}" if one["last_used_at"] else "not used lately"
-    return f"{one['id']}: made {one['created_at']}, expires {one['expires_at']}, {used}"
+    used = f"last used {output.moment(one['last_used_at'])}" if one["last_used_at"] else "not used lately"
+    made, ends = output.moment(one["created_at"]), output.moment(one["expires_at"])
+    return f"{one['id']}: made {made}, expires {ends}, {used}"
 
 
 def _personal(client: Client, identifier: str | None, days: int | None, *, remove: bool) -> None:
@@ -126,8 +128,8 @@ def _personal(client: Client, identifier: str | None, days: int | None, *, remov
         return
     made = client.post("/api_tokens", {} if days is None else {"days": days})
     click.echo(
-        f"Personal token {made['id']}, valid until {made['expires_at']}; it is not shown again. Keep it in a file of"
-        " mode 0600 (API_TOKEN_FILE, ~/.config/cigri/token) where the commands reach the grid over TCP.",
+        f"Personal token {made['id']}, valid until {output.moment(made['expires_at'])}; it is not shown again. Keep it"
+        " in a file of mode 0600 (API_TOKEN_FILE, ~/.config/cigri/token) where the commands reach the grid over TCP.",
         err=True,
     )
     click.echo(made["token"])

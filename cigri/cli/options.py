@@ -22,3 +22,4 @@ def identifiers(text: str) -> list[str]:
 
 dump = click.option("-d", "--dump", is_flag=True, help="Print the API's JSON.")
 pretty = click.option("-p", "--pretty", is_flag=True, help="Indent the JSON.")
+verbose = click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is asked of the API server.")

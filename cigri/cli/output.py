@@ -42,6 +42,11 @@ def date(campaign: Json) -> str:
     return time.strftime("%Y-%m-%d %H-%M-%S", time.localtime(campaign["submission_time"]))
 
 
+def moment(date: str) -> str:
+    """A date of the API as people read it."""
+    return date.replace("T", " ")
+
+
 def letters(campaign: Json) -> str:
     """The letter of its state, then `e` if it has open events."""
     return LETTERS.get(campaign["state"], "?") + ("e" if campaign["has_events"] else " ")
@@ -108,7 +113,7 @@ def event_block(event: Json, *, verbose: bool = False) -> Iterator[str]:
     because = f" because of {event['parent']}" if event["parent"] else ""
     yield RULE
     yield f"{event['id']}: ({event['state']}) {event['code']}{job} at {event['date_open']}{cluster}{because}"
-    if event["message"] is not None:
+    if event["message"]:  # a blacklist has none
         yield event["message"]
     if event["count"] > 1:
         yield often(event)
@@ -121,6 +126,31 @@ def often(event: Json) -> str:
     first, last = event["job_id"], event["last_job_id"]
     jobs = f", jobs {first} to {last}" if first and last and first != last else ""
     return f"{event['count']} times{jobs}, last at {event['date_last']}"
+
+
+def subscriptions(items: Iterable[Json]) -> Iterator[str]:
+    """What somebody hears of, in gridnotify -l."""
+    yield "You have the following notification subscriptions:"
+    for one in items:
+        yield f" - {one['type']} on {one['identity']} with severity {one['severity']}"
+
+
+def tokens(items: Iterable[Json]) -> Iterator[str]:
+    """Tokens of clusters in gridtoken -l: masked, and with what the original did not know behind."""
+    yield "You have the following tokens:"
+    for one in items:
+        token = one["cluster_login"].removeprefix("Bearer ")
+        yield f" - Cluster #{one['cluster_id']} : {token} on {one['cluster_name']} of {one['login']}, {expiry(one)}"
+
+
+def expiry(token: Json) -> str:
+    """When a token of a cluster expires, and what to type when it has."""
+    if token["expires_at"] is None:
+        return "never expires"
+    when = moment(token["expires_at"])
+    if not token["expired"]:
+        return f"expires {when}"
+    return f"EXPIRED {when}: gridtoken -i {token['cluster_id']} -t TOKEN stores a new one"
 
 
 def facts(thing: Json) -> Iterator[str]:

@@ -95,7 +95,7 @@ def events(found: Iterable[Json]) -> None:
         job = f" of job {event['job_id']}" if event["job_id"] else ""
         often = f", {output.often(event)}" if event["count"] > 1 else ""
         because = f" because of {event['parent']}" if event["parent"] else ""
-        console.print(head, visible(f"{job}{where} at {event['date_open']}{often}{because}"))
+        console.print(head, visible(f"{job}{where} at {output.moment(event['date_open'])}{often}{because}"))
         for line in (event["message"] or "").splitlines():
             console.print(Text("  "), visible(line), sep="")
         if event["waits_for"]:

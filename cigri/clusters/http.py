@@ -22,7 +22,7 @@ from tenacity.stop import stop_base
 from cigri.clusters.credentials import Credentials, Headers
 from cigri.clusters.deadline import CONNECT_TIMEOUT, BoundedAdapter, Exchange
 from cigri.clusters.document import decode
-from cigri.errors import BadReply, NoAnswer, NotFound, Refused, TokenRefused, Unreachable
+from cigri.errors import BadReply, ConnectionCut, NoAnswer, NotFound, Refused, TokenRefused, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ LEAST_TIME = 0.1  # no further try of a read with less than this left
 REFUSALS = frozenset({400, 403, 413, 422, 501})
 # OAR 2.5 answers only to those who say what they accept, in its files' case too.
 COMMON_HEADERS = {"Connection": "close", "Accept": "application/json", "Accept-Encoding": "identity"}
+CUTS = (ConnectionError, http.client.IncompleteRead)  # RemoteDisconnected is one
 ABOUT_TOKENS = frozenset({"Not authenticated", "Invalid authentication credentials"})
 
 
@@ -247,7 +248,7 @@ class Transport:
             raise Unreachable(message) from error
         if heard and method == "GET":
             raise BadReply(message) from error
-        raise NoAnswer(message) from error
+        raise (ConnectionCut if isinstance(cause(error), CUTS) else NoAnswer)(message) from error
 
     def _judge(self, method: str, path: str, reply: Reply) -> Reply:
         status = reply.status
@@ -295,13 +296,20 @@ def _line(text: str, length: int) -> str:
     return " ".join(plain.split())[:length]
 
 
-def reason(error: BaseException) -> str:
-    """The cause at the bottom, in the system's words; requests and urllib3 wrap it several times."""
+def cause(error: BaseException) -> BaseException:
+    """What is at the bottom: requests and urllib3 wrap it several times."""
     link: BaseException | None = error
     while link is not None:
         if isinstance(link, http.client.HTTPException):
-            break
+            return link
         if isinstance(link, OSError) and not isinstance(link, requests.RequestException):
-            return _line(link.strerror or str(link) or type(link).__name__, 200)
+            return link
         link = link.__cause__ or link.__context__
-    return _line(str(link or error) or type(link or error).__name__, 200)
+    return error
+
+
+def reason(error: BaseException) -> str:
+    """The cause at the bottom, in the system's words."""
+    found = cause(error)
+    said = found.strerror if isinstance(found, OSError) and not isinstance(found, http.client.HTTPException) else None
+    return _line(said or str(found) or type(found).__name__, 200)

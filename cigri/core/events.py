@@ -50,17 +50,23 @@ def _submission(heals: Heals | None = None) -> Meaning:
 
 
 def _failure() -> Meaning:
-    return Meaning(Scope.JOB, Severity.MEDIUM)
+    return Meaning(Scope.JOB, Severity.HIGH)
 
 
-def _told(scope: Scope = Scope.NOTIFY, severity: Severity = Severity.LOW) -> Meaning:
+def _told(scope: Scope = Scope.NOTIFY, severity: Severity = Severity.HIGH) -> Meaning:
     return Meaning(scope, severity, passing=True)
+
+
+def _back() -> Meaning:
+    return Meaning(Scope.JOB, Severity.LOW, passing=True)
 
 
 BLACKLIST = "BLACKLIST"
 
+# Severities are the original's: only a new campaign is low, and what passes by itself medium.
 MEANINGS: dict[str, Meaning] = {
-    # A cluster that does not answer gets no new job until it does.
+    # A cluster that does not answer gets no new job until it does. There the answer that failed was told as medium,
+    # and the blacklist that it caused as high: here they are one message.
     "TIMEOUT": _cluster(),
     "CONNECTION_REFUSED": _cluster(),
     "CONNECTION_RESET": _cluster(),
@@ -84,28 +90,28 @@ MEANINGS: dict[str, Meaning] = {
     "TOO_MANY_RESUBMIT": _failure(),
     "JOB_LOST": _failure(),
     # What went back into the bag by itself.
-    "RESUBMIT": _told(Scope.JOB),
-    "RESUBMIT_END": _told(Scope.JOB),
-    "OAR_AUTO_RESUBMIT": _told(Scope.JOB),
-    "REMOTE_WAITING_FRAG": _told(Scope.JOB),
+    "RESUBMIT": _back(),
+    "RESUBMIT_END": _back(),
+    "OAR_AUTO_RESUBMIT": _back(),
+    "REMOTE_WAITING_FRAG": _back(),
     "CIGRI_WALLTIME": _told(Scope.JOB, Severity.MEDIUM),
     # What is told.
-    "DUPLICATE_RUN": _told(Scope.JOB, Severity.HIGH),
+    "DUPLICATE_RUN": _told(Scope.JOB),
     "LATE_SUCCESS": _told(Scope.JOB, Severity.MEDIUM),
     "STRAY_JOB": _told(Scope.CLUSTER, Severity.MEDIUM),
     "UNKNOWN_STATE": _told(Scope.CLUSTER, Severity.MEDIUM),
     "UNDER_STRESS": Meaning(Scope.CLUSTER, Severity.MEDIUM),
     "LOAD_SENSOR_FAILED": Meaning(Scope.CLUSTER, Severity.MEDIUM),
-    "RUNNER_FAILED": _told(Scope.CLUSTER, Severity.HIGH),
-    "JUDAS_FAILED": Meaning(Scope.LOG, Severity.MEDIUM),
+    "RUNNER_FAILED": _told(Scope.CLUSTER),
+    "JUDAS_FAILED": Meaning(Scope.LOG, Severity.HIGH),
     "ALMIGHTY_STARTING": _told(Scope.LOG),
     "ALMIGHTY_TERMINATING": _told(Scope.LOG),
-    "NEW_CAMPAIGN": _told(),
+    "NEW_CAMPAIGN": _told(severity=Severity.LOW),
     "PAUSED": _told(),
     "RESUMED": _told(),
     "PURGE": _told(),
     "FINISHED_CAMPAIGN": _told(),
-    "TOKEN_EXPIRES_SOON": _told(severity=Severity.HIGH),
+    "TOKEN_EXPIRES_SOON": _told(),
 }
 
 

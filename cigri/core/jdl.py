@@ -185,8 +185,22 @@ class Reading:
                 continue
             own = self.settings(self.folded(settings or {}, f"{path}."), f"{path}.", ())
             found[name] = {**defaults, **common, **own}
+            self.best_effort(found[name], f"{path}." if own.keys() & {"type", "cluster_job_type", "test_mode"} else "")
         self.needed(found)
         return found
+
+    def best_effort(self, values: dict[str, Any], path: str) -> None:
+        """Leave besteffort to `type`, which adds it; note where that says something else."""
+        types = values.get("cluster_job_type") or ()
+        if "besteffort" not in types:
+            return
+        values["cluster_job_type"] = tuple(word for word in types if word != "besteffort")
+        why = 'type is normal: write "type": "best-effort"' if values.get("type") == "normal" else ""
+        if values.get("test_mode"):
+            why = "in test mode jobs are not best-effort: leave test_mode out"
+        fault = Fault(f"{path}cluster_job_type", f"has besteffort, but {why}, or leave besteffort out")
+        if why and fault not in self.faults:
+            self.faults.append(fault)
 
     def needed(self, clusters: Mapping[str, Mapping[str, Any]]) -> None:
         """Note what has neither a value nor a default."""

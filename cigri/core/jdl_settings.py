@@ -153,7 +153,7 @@ class ClusterJob:
         lines = self.prologue if prologue else self.epilogue
         return dataclasses.replace(
             self,
-            exec_file="\n".join(lines).replace("{OAR_JOB_ID}", "$OAR_JOB_ID"),
+            exec_file=shell.expand_macro("\n".join(lines), "OAR_JOB_ID", "$OAR_JOB_ID"),
             exec_directory="$HOME",
             resources="/resource_id=1",
             walltime=(self.prologue_walltime if prologue else self.epilogue_walltime) or self.walltime,

@@ -136,7 +136,7 @@ def exec_file(value: object) -> str:
 
 def directory(value: object) -> str:
     """A path on the cluster; of variables only $HOME is known, since clusters do not expand others."""
-    found = filled(value)
+    found = re.sub(r"\A\$\{HOME\}(?=/|\Z)", "$HOME", filled(value))
     if re.search(r"[\"'`\\]", found):
         raise ValueError("must be a path without quotes and backslashes")
     if "$" in re.sub(r"\A\$HOME(?![A-Za-z0-9_])", "", found):
@@ -163,11 +163,11 @@ def campaign_type(value: object) -> str:
 
 
 def oar_types(value: object) -> tuple[str, ...]:
-    """OAR types between commas; besteffort is left out, since the campaign's type adds it."""
+    """OAR types between commas."""
     if isinstance(value, list):
         value = ",".join(text(word) for word in value)
     words = [word.strip() for word in OAR_TYPE.findall(text(value))]
-    found = list(dict.fromkeys(word for word in words if word and word != "besteffort"))
+    found = list(dict.fromkeys(word for word in words if word))
     for word in found:
         if word.partition("=")[0] == "idempotent":
             raise ValueError("idempotent is refused: trying again is the grid's work, doubled it would go wrong")

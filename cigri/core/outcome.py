@@ -74,6 +74,7 @@ class Ended:
     tries: int = 0  # tries of the task before this one that count for a limit
     lasted: float = 0.0  # seconds
     policy: Policy = Policy()
+    kill_message: str = ""  # what an administrator said who set it aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ NODE_FAULTS = frozenset(
 DIRECTORY_FAULTS = frozenset({"WORKING_DIRECTOR", "WORKING_DIRECTORY", "OUTPUT_FILES"})
 EXTERMINATED = frozenset({"EXTERMINATE_JOB", "EXTERMINATE"})
 MAX_AUTOMATIC_RESUBMISSIONS = 2
+LONGEST_LIKENESS = 500  # characters: it is part of an index
 MAX_WALLTIMES = 3
 RESUBMIT_STATUS, RESUBMIT_END_STATUS = 66, 67
 SOONER, LATER = 20, 0
@@ -190,7 +192,7 @@ def _may_be_restarted(end: Ended, kinds: frozenset[str]) -> bool:
 
 def _by_signs(end: Ended, kinds: frozenset[str]) -> Verdict:
     if "WALLTIME" in kinds:
-        return _walltime(end, "killed by its cluster at the end of its walltime")
+        return _walltime(end, "RESUBMIT", "killed by its cluster at the end of its walltime")
     if "BESTEFFORT_KILL" in kinds:
         return _back(Outcome.PREEMPTED, "RESUBMIT", "preempted for a job of the cluster's own users")
     if end.kill_reason is not None:
@@ -254,9 +256,9 @@ def _failed(outcome: Outcome, code: str, message: str, alike: str = "") -> Verdi
     return Verdict(outcome, JobState.EVENT, TaskState.FAILED, code, message, alike=alike)
 
 
-def _walltime(end: Ended, message: str) -> Verdict:
+def _walltime(end: Ended, code: str, message: str) -> Verdict:
     if end.walltimes + 1 < MAX_WALLTIMES:
-        return _back(Outcome.WALLTIME, "RESUBMIT", message)
+        return _back(Outcome.WALLTIME, code, message)
     advice = f"killed at the end of its walltime {MAX_WALLTIMES} times: give it a longer walltime"
     return _failed(Outcome.WALLTIME, "TOO_MANY_RESUBMIT", advice, "walltime")
 
@@ -265,7 +267,9 @@ def _by_mark(end: Ended, reason: str) -> Verdict:
     if reason == "cancelled":
         return Verdict(Outcome.CANCELLED, JobState.EVENT, TaskState.CANCELLED)
     if reason == "walltime":
-        return _walltime(end, "killed by the grid: over its walltime, and the cluster had not ended it")
+        return _walltime(
+            end, "CIGRI_WALLTIME", "killed by the grid: over its walltime, and the cluster had not ended it"
+        )
     if reason == "queued":
         return _back(Outcome.QUEUED, "REMOTE_WAITING_FRAG", "waited too long on the cluster", priority=10)
     if reason in ("recalled", "drained"):
@@ -273,7 +277,8 @@ def _by_mark(end: Ended, reason: str) -> Verdict:
     if reason in ("refused", "surplus"):
         return _back(Outcome(reason), "", "", priority=10)
     if reason == "manual":
-        return _failed(Outcome.DELETED, "MANUAL_EVENT", "set aside by an administrator of the grid", "manual")
+        told = f"set aside by an administrator of the grid{': ' if end.kill_message else ''}{end.kill_message}"
+        return _failed(Outcome.DELETED, "MANUAL_EVENT", told, f"manual {end.kill_message}"[:LONGEST_LIKENESS].strip())
     return _failed(Outcome.DELETED, "USER_FRAG", "deleted on request", "request")
 
 

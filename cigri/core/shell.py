@@ -246,12 +246,16 @@ def campaign_of(command: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def expand_macro(text: str, name: str, value: str) -> str:
+    """Every `{NAME}` as the value; one directly after `$` is the shell's own."""
+    return re.sub(rf"(?<!\$)\{{{name}\}}", lambda _: value, text)
+
+
 def expand_home(text: str) -> str:
     """`{HOME}`, and `~` where the text begins with it, as `$HOME`."""
-    text = text.replace("{HOME}", "$HOME")
-    return re.sub(r"\A~(?=/|\s|\Z)", "$HOME", text)
+    return re.sub(r"\A~(?=/|\s|\Z)", "$HOME", expand_macro(text, "HOME", "$HOME"))
 
 
 def expand_macros(text: str, campaign_id: int) -> str:
     """The text of a setting as it is sent to a cluster."""
-    return expand_home(text).replace("{CAMPAIGN_ID}", str(campaign_id))
+    return expand_macro(expand_home(text), "CAMPAIGN_ID", str(campaign_id))

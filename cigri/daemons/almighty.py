@@ -40,12 +40,13 @@ class Almighty:
         self._settings = settings
         self._engine = engine
         self._children = Children()
+        self._runners: dict[str, int] = {}  # the child's name -> the cluster's id
         self._told = False
 
     def run(self, signals: Signals) -> None:
         """Go on until asked to stop."""
         wakeup = Wakeup(self._engine, {"clusters"})
-        self._record("ALMIGHTY_STARTING")
+        self._record(events.News("ALMIGHTY_STARTING", _place()))
         _tell_systemd("READY=1")
         try:
             while not signals.stop:
@@ -54,14 +55,17 @@ class Almighty:
             _tell_systemd("STOPPING=1")
             self._children.stop()
             wakeup.close()
-            self._record("ALMIGHTY_TERMINATING")
+            self._record(events.News("ALMIGHTY_TERMINATING", _place()))
 
     def _round(self, signals: Signals, wakeup: Wakeup) -> None:
         if signals.reload:
             signals.reload = False
             self._reload()
-        self._children.reap()
+        died = self._children.reap()
         self._follow_clusters()
+        for name in died.keys() & self._runners.keys():
+            message = f"its {name} {died[name]}: see the log on {socket.gethostname()}"
+            self._record(events.News("RUNNER_FAILED", message, cluster_id=self._runners[name]))
         due = self._children.start()
         _tell_systemd("WATCHDOG=1")
         wakeup.wait(signals, min(due, self._settings.daemon_period))
@@ -81,6 +85,7 @@ class Almighty:
         self._told = False
         commands: dict[str, Sequence[str]] = {name: module(name) for name in DAEMONS}
         commands |= {f"runner {name}": module("runner", name) for name in sorted(wanted)}
+        self._runners = {f"runner {name}": key for name, key in wanted.items()}
         self._children.want(commands)
 
     def _reload(self) -> None:
@@ -94,12 +99,16 @@ class Almighty:
         log.info("configuration read again")
         self._children.signal(signal.SIGHUP)
 
-    def _record(self, code: str) -> None:
+    def _record(self, news: events.News) -> None:
         try:
             with transaction(self._engine) as session:
-                events.record(session, events.News(code, f"on {socket.gethostname()}, pid {os.getpid()}"))
+                events.record(session, news)
         except DBAPIError as error:
-            log.warning("%s is not recorded: %s", code, str(error.orig).strip().split("\n")[0])
+            log.warning("%s is not recorded: %s", news.code, str(error.orig).strip().split("\n")[0])
+
+
+def _place() -> str:
+    return f"on {socket.gethostname()}, pid {os.getpid()}"
 
 
 def _tell_systemd(state: str) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cigri.core.backoff import restart
+from cigri.core.backoff import restart, silence
 from cigri.daemons.base import SUPERVISOR
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ class Child:
     started: float = 0.0
     deaths: int = 0
     not_before: float = field(default=0.0)
+    told: float = float("-inf")
+    silence: float = 0.0
 
     @property
     def alive(self) -> bool:
@@ -49,22 +51,25 @@ class Children:
             if name not in self._children:
                 self._children[name] = Child(name, command)
 
-    def reap(self) -> None:
-        """Notice who has died, and plan the next start."""
+    def reap(self) -> dict[str, str]:
+        """Notice who has died, and plan the next start; what is worth telling others of: name -> what happened."""
+        news: dict[str, str] = {}
         for child in self._children.values():
             if child.process is None or child.process.poll() is None:
                 continue
-            lived = time.monotonic() - child.started
+            now = time.monotonic()
+            lived = now - child.started
             plan = restart(child.deaths, lived)
-            child.deaths, child.not_before = plan.deaths, time.monotonic() + plan.delay
-            log.error(
-                "%s died (%s) after %.0f s, started again in %g s",
-                child.name,
-                _ending(child.process.returncode),
-                lived,
-                plan.delay,
+            child.deaths, child.not_before = plan.deaths, now + plan.delay
+            ending = (
+                f"died ({_ending(child.process.returncode)}) after {lived:.0f} s, started again in {plan.delay:g} s"
             )
+            log.error("%s %s", child.name, ending)
             child.process = None
+            if (quiet := silence(child.silence, now - child.told)) is not None:
+                child.told, child.silence = now, quiet
+                news[child.name] = ending
+        return news
 
     def start(self) -> float:
         """Start who is to run and does not; seconds until the next start is due."""

@@ -13,12 +13,13 @@ from cigri.clusters.base import RemoteJob, RemoteState
 from cigri.core import outcome
 from cigri.core.adopted import has_name
 from cigri.core.backoff import look_again
+from cigri.core.events import meaning
 from cigri.core.outcome import LookAgain, Outcome, Policy, Resubmitted, Verdict
 from cigri.core.pace import Pace
 from cigri.core.states import JobState
 from cigri.daemons.ends import end_of, finish, path
 from cigri.daemons.sites import Site, is_ours, signs
-from cigri.db import clusters, events, jobs
+from cigri.db import clusters, events, jobs, kills
 from cigri.db.engine import notify
 from cigri.db.jobs import End, Followed
 from cigri.errors import BadReply, ClusterError, NoAnswer, NotFound, Refused
@@ -26,6 +27,7 @@ from cigri.errors import BadReply, ClusterError, NoAnswer, NotFound, Refused
 log = logging.getLogger(__name__)
 
 TAILS_KEPT = 600.0
+Kind = tuple[int, str, str]  # of failures: campaign, code of the event, what makes them alike
 DEEP_LOOKS = 20  # jobs looked for one by one in a round
 DETAILS_AT_A_TIME = 2000  # jobs whose details are in memory
 STATES = {
@@ -72,7 +74,8 @@ class Follower:
         self._began: dict[int, tuple[float, float]] = {}  # since the last round: job -> sent, started
         self._at_once: list[tuple[float, float]] = []  # the same of those that had ended when they were first seen
         self._freed: list[float] = []  # since the last round: when jobs ended that had run
-        self._tails: dict[tuple[int, str], float] = {}  # when the stderr of such a failure was read
+        self._tails: dict[Kind, float] = {}  # when the stderr of such a failure was read
+        self._failed: set[Kind] = set()  # in this round
         self._policies: dict[int, Policy] = {}
         self._arrays: dict[int, list[RemoteJob]] = {}  # read in this round
         self._words: set[str] = set()  # unknown states that were told
@@ -91,6 +94,7 @@ class Follower:
             by_login[job.login].append(job)
         ended = 0
         self._arrays.clear()
+        self._failed.clear()
         refused: list[Refused] = []
         for login, own in by_login.items():
             try:
@@ -157,6 +161,7 @@ class Follower:
             signs=signs(remote),
             started=remote.start_time > 0,
             kill_reason=job.kill_reason,
+            kill_message=_said(site, job),
             looked_before=job.end_seen is not None and job.end_seen >= site.settings.resubmit_look_delay,
             automatic_resubmissions=len(job.chain),
             walltimes=job.walltimes,
@@ -261,11 +266,11 @@ class Follower:
         return end_of(remote, job.id, verdict, self._tail(site, job, path(remote, remote.stderr_file), verdict))
 
     def _tail(self, site: Site, job: Followed, where: str, verdict: Verdict) -> str:
-        """The last lines of stderr of the first of many alike failures."""
-        kind = (job.campaign_id, verdict.alike)
-        if verdict.outcome is not Outcome.EXIT or self._read_lately(kind) or not where or not site.settings.stderr_tail:
+        """The last lines of stderr of a prologue or epilogue, and of the first of many alike failures of tasks."""
+        if verdict.outcome is not Outcome.EXIT or not where or not site.settings.stderr_tail:
             return ""
-        self._tails[kind] = time.monotonic()
+        if job.task_id is not None and not self._is_first(site, (job.campaign_id, verdict.code, verdict.alike)):
+            return ""
         try:
             reader = site.acting(job.campaign_id).cluster
             return reader.read_file(job.login, where, site.settings.stderr_tail).decode(errors="replace").strip()
@@ -273,8 +278,21 @@ class Follower:
             log.info("%s: stderr of job %d: %s", site.name, job.id, error)
             return ""
 
-    def _read_lately(self, kind: tuple[int, str]) -> bool:
-        """Whether the stderr of such a failure was read in the last minutes: one of many alike is enough."""
+    def _is_first(self, site: Site, kind: Kind) -> bool:
+        """Whether this failure begins an event. The database is asked once in a round about each kind."""
+        if kind in self._failed:
+            return False
+        self._failed.add(kind)
+        campaign_id, code, alike = kind
+        if meaning(code).passing:
+            lately = self._read_lately(kind)
+            self._tails.setdefault(kind, time.monotonic())
+            return not lately
+        with site.transaction() as session:
+            return not events.is_open(session, events.News(code, "", campaign_id, site.id, alike=alike))
+
+    def _read_lately(self, kind: Kind) -> bool:
+        """Of failures after which the task is tried again each round has an event: one in some minutes is enough."""
         now = time.monotonic()
         self._tails = {each: at for each, at in self._tails.items() if now - at < TAILS_KEPT}
         return kind in self._tails
@@ -361,6 +379,14 @@ def _note_start(job: Followed, remote: RemoteJob, changes: Changes) -> None:
     """When a job was sent and started, by its cluster's clock alone; not if that restarted it."""
     if remote.start_time and job.sent and not job.chain:
         changes.began[job.id] = (job.sent, remote.start_time)
+
+
+def _said(site: Site, job: Followed) -> str:
+    """What the administrator said who set the job aside: few jobs are, so that the others need not carry it."""
+    if job.kill_reason != kills.KillReason.MANUAL:
+        return ""
+    with site.transaction() as session:
+        return kills.message(session, job.id) or ""
 
 
 def _due(site: Site, job: Followed) -> bool:

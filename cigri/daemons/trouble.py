@@ -10,7 +10,7 @@ from datetime import timedelta
 from sqlalchemy.orm import Session
 
 from cigri.db import events
-from cigri.errors import ClusterError, NoAnswer, Unreachable
+from cigri.errors import ClusterError, ConnectionCut, NoAnswer, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ def code_of(error: ClusterError) -> str:
     """The event for a cluster that failed so."""
     if isinstance(error, Unreachable):
         return "CONNECTION_REFUSED"
+    if isinstance(error, ConnectionCut):
+        return "CONNECTION_RESET"
     if isinstance(error, NoAnswer):
         return "TIMEOUT"
     # What was refused to one user alone does not come here.

@@ -166,21 +166,21 @@ def lock(session: Session, campaign_id: int) -> Campaign:
 
 def pause(session: Session, campaign_id: int) -> None:
     """No new submission; running jobs go on. Raises WrongState unless it is in treatment."""
-    _switch(session, campaign_id, CampaignState.IN_TREATMENT, CampaignState.PAUSED, "paused")
+    _switch(session, campaign_id, CampaignState.IN_TREATMENT, CampaignState.PAUSED, "PAUSED")
 
 
 def resume(session: Session, campaign_id: int) -> None:
     """Submit again. Raises WrongState unless it is paused."""
-    _switch(session, campaign_id, CampaignState.PAUSED, CampaignState.IN_TREATMENT, "resumed")
+    _switch(session, campaign_id, CampaignState.PAUSED, CampaignState.IN_TREATMENT, "RESUMED")
 
 
-def _switch(session: Session, campaign_id: int, source: CampaignState, target: CampaignState, what: str) -> None:
-    campaign = lock(session, campaign_id)
+def _switch(session: Session, campaign_id: int, source: CampaignState, target: CampaignState, code: str) -> None:
+    campaign, what = lock(session, campaign_id), code.lower()
     if campaign.state is not source:
         raise WrongState(campaign_id, campaign.state, what)
     campaign.state = target
     session.flush()
-    events.record(session, events.News(what.upper(), f"{campaign.name} is {what}", campaign_id=campaign_id))
+    events.record(session, events.News(code, f"{campaign.name} is {what}", campaign_id=campaign_id))
     notify(session, "campaigns")
 
 

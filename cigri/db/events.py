@@ -118,12 +118,13 @@ def close(session: Session, event_ids: Sequence[int]) -> set[int]:
 
 
 def is_open(session: Session, news: News) -> bool:
-    """Whether an event of this code about the same campaign and cluster is open."""
+    """Whether an event of this code is open that is alike, about the same campaign and cluster."""
     found = exists().where(
         Event.state == EventState.OPEN,
         Event.code == news.code,
         Event.campaign_id.is_not_distinct_from(news.campaign_id),
         Event.cluster_id.is_not_distinct_from(news.cluster_id),
+        Event.alike == news.alike,
     )
     return bool(session.scalar(select(found)))
 

@@ -38,17 +38,22 @@ def mark_campaign(session: Session, campaign_id: int, reason: KillReason) -> int
     return len(_mark(session, Job.campaign_id == campaign_id, Job.kind != JobKind.EPILOGUE, reason=reason))
 
 
-def mark_jobs(session: Session, job_ids: Sequence[int], reason: KillReason) -> set[int]:
+def mark_jobs(session: Session, job_ids: Sequence[int], reason: KillReason, message: str | None = None) -> set[int]:
     """Mark these jobs where they are live and not marked before; the ids of those that are now marked."""
-    return _mark(session, among(Job.id, job_ids), reason=reason)
+    return _mark(session, among(Job.id, job_ids), reason=reason, message=message)
 
 
-def _mark(session: Session, *which: ColumnElement[bool], reason: KillReason) -> set[int]:
+def message(session: Session, job_id: int) -> str | None:
+    """What whoever marked the job said about it."""
+    return session.scalar(select(Job.kill_message).where(Job.id == job_id))
+
+
+def _mark(session: Session, *which: ColumnElement[bool], reason: KillReason, message: str | None = None) -> set[int]:
     # A job that is still being sent is marked too, and deleted once it is settled.
     change = (
         update(Job)
         .where(*which, LIVING, _free(reason))
-        .values(kill_reason=reason.value, kill_at=func.now(), kill_next=func.now())
+        .values(kill_reason=reason.value, kill_at=func.now(), kill_next=func.now(), kill_message=message)
         .returning(Job.id)
         .execution_options(synchronize_session=False)
     )

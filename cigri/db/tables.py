@@ -356,6 +356,7 @@ class Job(_JobColumns, Table):
     missing_at: Mapped[datetime | None]
     kill_at: Mapped[datetime | None]
     kill_next: Mapped[datetime | None]
+    kill_message: Mapped[str | None]
     kill_tries: Mapped[int] = mapped_column(SmallInteger, server_default=FetchedValue())
     ended_at: Mapped[datetime | None]
 

@@ -106,7 +106,9 @@ PHRASES: Mapping[str, Phrase] = {
     ),
     "STRAY_JOB": Phrase("{n} stray jobs", "Jobs that belong to nobody were found on it and dealt with.", (GLOBAL,)),
     "UNKNOWN_STATE": Phrase("has jobs in states that the grid does not know", "", (GLOBAL,)),
-    "RUNNER_FAILED": Phrase("its runner failed", "", (GLOBAL,)),
+    "RUNNER_FAILED": Phrase(
+        "its runner died", "It is started again; the cluster gets jobs when a runner stays alive.", (CLUSTERS,)
+    ),
     "ALMIGHTY_STARTING": Phrase("the grid starts"),
     "ALMIGHTY_TERMINATING": Phrase("the grid stops"),
     "JUDAS_FAILED": Phrase("messages could not be delivered", "", (GLOBAL, ("gridnotify -l", "your subscriptions"))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -143,6 +144,19 @@ def test_who_may_submit_normal_jobs(ruled, tmp_path):
     assert api.ask("POST", f"/campaigns/{key}/jobs", ["b"], user="boss").status == 400, (
         "the owner counts, and is asked again"
     )
+
+
+def test_test_mode_is_for_everybody_unless_a_rule_of_the_grid_says_otherwise(ruled, directory, repository):
+    """J15: docs/admission.md has the exception, and the rule that takes it away."""
+    api = ruled("10-user-lists.py")
+    trial = {"clusters": {"tiger": {"exec_file": "run", "test_mode": "true"}}}
+    api.submit("a", **trial)
+    page = (repository / "docs/admission.md").read_text()
+    found = page[page.index("    # 11-test-mode.py") : page.index("**20-limits.py**")]
+    write(directory, "11-test-mode.py", textwrap.dedent(found))
+    told = refusal(api.ask("POST", "/campaigns", JDL | trial | {"nb_jobs": 1}))
+    assert told == "Jobs in test mode are not best-effort: you may not have them on cluster tiger"
+    api.submit("a")
 
 
 def test_a_request_that_is_sent_again_is_not_counted_twice(ruled):

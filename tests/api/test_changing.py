@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -173,7 +174,7 @@ def test_a_job_is_marked_and_ended_by_the_daemons(api, clusters, engine, run):
 
 
 def test_tasks_with_their_newest_tries(api, clusters, engine, run):
-    """R16."""
+    """R15, R16."""
     key = api.submit("one 1", "two 2", "three 3", "four 4")
     jobs = run(key, clusters["tiger"], "terminated", "running", "event")
     page = api.get(f"/campaigns/{key}/jobs")
@@ -213,6 +214,27 @@ def test_a_job_with_all_that_is_known(api, clusters, run):
     assert expected.items() <= found.items()
     others = ("param_id", "batch_id", "submission_time", "start_time", "stop_time", "node_name", "resources_used")
     assert {*others, "runner_options", "links"} <= found.keys()
+
+
+@pytest.mark.parametrize(
+    ("more", "best_effort"), [({}, True), ({"type": "normal"}, False), ({"test_mode": "true"}, False)]
+)
+def test_only_tasks_that_give_way_are_shown_as_best_effort(api, clusters, run, engine, more, best_effort):
+    """R18."""
+    key = api.submit("one 1", clusters={"tiger": {"exec_file": "run", **more}})
+    (job,) = run(key, clusters["tiger"], "event")
+    with transaction(engine) as session:
+        session.execute(
+            text(
+                "INSERT INTO jobs (kind, campaign_id, cluster_id, state, ended_at)"
+                " VALUES ('prologue', :key, :on, 'event', now())"
+            ),
+            {"key": key, "on": clusters["tiger"]},
+        )
+    shown = json.dumps({"besteffort": best_effort})
+    assert api.get(f"/jobs/{job}")["runner_options"] == shown
+    finished = api.get(f"/campaigns/{key}/jobs/finished")["items"]
+    assert [one["runner_options"] for one in finished] == [shown, '{"besteffort": false}']
 
 
 @pytest.mark.parametrize("gap", [False, True])

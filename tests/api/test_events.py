@@ -107,6 +107,7 @@ def test_a_cluster_is_blacklisted_by_an_administrator(api, clusters):
         {"code": "BLACKLIST", "cluster_id": 99}, {"code": "BLACKLIST", "cluster_id": "1"},
         {"code": "MANUAL_EVENT", "job_id": 7}, {"code": "MANUAL_EVENT", "job_id": True},
         {"code": "BLACKLIST", "cluster_id": 1, "campaign_id": 1}, {"code": "BLACKLIST", "cluster_id": 1, "message": 1},
+        {"class": "job", "code": "BLACKLIST", "cluster_id": 1}, {"class": 1, "code": "BLACKLIST", "cluster_id": 1},
     ],
 )  # fmt: skip
 def test_events_that_make_no_sense_are_refused(api, clusters, asked):
@@ -126,10 +127,16 @@ def test_a_job_is_set_aside_by_an_administrator(api, clusters, do):
         "INSERT INTO jobs (task_id, campaign_id, cluster_id, state, submission_id, remote_id)"
         " SELECT id, campaign_id, 1, 'running', 1, 7 FROM tasks RETURNING id"
     )[0]
-    asked = {"class": "job", "job_id": job, "code": "MANUAL_EVENT", "message": "marked"}
+    asked = {"class": "job", "job_id": job, "code": "MANUAL_EVENT", "message": "marked \ud83d\0"}
+    wrong = api.ask("POST", "/events", asked | {"class": "cluster"}, user="root")
+    assert wrong.status == 400 and wrong.json()["message"] == (
+        "class must be job with MANUAL_EVENT (or left out), not 'cluster'"
+    )
     answer = api.ask("POST", "/events", asked, user="root")
     assert answer.status == 201 and answer.headers["location"] == f"/jobs/{job}"
-    assert do("SELECT kill_reason FROM jobs") == ["manual"] and do("SELECT state::text FROM tasks") == ["pending"]
+    assert do("SELECT kill_reason || ' ' || kill_message FROM jobs") == ["manual marked ??"] and do(
+        "SELECT state::text FROM tasks"
+    ) == ["pending"]
     assert "being ended already" in api.ask("POST", "/events", asked, user="root").json()["message"]
     do("UPDATE jobs SET state = 'terminated', outcome = 'success', ended_at = now()")
     assert "has succeeded" in api.ask("POST", "/events", asked, user="root").json()["message"]

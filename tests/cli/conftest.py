@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import pty
 import pwd
+import signal
 import subprocess
 import sys
 import time
@@ -46,6 +48,27 @@ class Grid:
         return subprocess.Popen(
             line, env=self.environ | environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+
+    def on_terminal(self, *arguments: str, until: str, keys: bytes = b"") -> tuple[str, int]:
+        """What a command writes to a terminal until these words, then Ctrl-C unless it ends; its exit code."""
+        front, back = pty.openpty()
+        line = [sys.executable, "-m", f"cigri.cli.{arguments[0]}", *arguments[1:]]
+        process = subprocess.Popen(
+            line, env=self.environ | {"TERM": "xterm", "COLUMNS": "100"}, stdin=back, stdout=back, stderr=back
+        )
+        os.close(back)
+        shown, deadline = "", time.monotonic() + 30
+        os.write(front, keys)
+        try:
+            while until not in shown and time.monotonic() < deadline:
+                shown += os.read(front, 65536).decode()
+        except OSError:
+            pass
+        if process.poll() is None and not keys:
+            process.send_signal(signal.SIGINT)
+        code = process.wait(20)
+        os.close(front)
+        return shown, code
 
     def sql(self, statement: str, *values: Any) -> list[Any]:
         """Do what a daemon would."""

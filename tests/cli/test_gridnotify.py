@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -25,10 +26,13 @@ def test_subscribe_list_and_unsubscribe_each_confirm_in_one_line(empty) -> None:
     assert done.stdout == "Subscribed: webhook of high severity to https://chat.example.org/...7068169674f9.\n"
     assert empty.run("gridnotify", "-j", "me@jabber.example.org", "-s", "medium").returncode == 0
     assert empty.run("gridnotify", "-l").stdout == (
-        "mail: me@example.org (severity: low)\n"
-        "webhook: https://chat.example.org/...7068169674f9 (severity: high)\n"
-        "jabber: me@jabber.example.org (severity: medium)\n"
+        "You have the following notification subscriptions:\n"
+        " - mail on me@example.org with severity low\n"
+        " - webhook on https://chat.example.org/...7068169674f9 with severity high\n"
+        " - jabber on me@jabber.example.org with severity medium\n"
     )
+    shown, code = empty.on_terminal("gridnotify", "-l", until="never")
+    assert code == 0 and shown.startswith("mail: me@example.org (severity: low)\r\n")
     done = empty.run("gridnotify", "-u", "-m", "me@example.org")
     assert (done.returncode, done.stdout) == (0, "Unsubscribed: no more mail to me@example.org.\n")
     assert "me@example.org" not in empty.run("gridnotify", "-l").stdout
@@ -36,7 +40,18 @@ def test_subscribe_list_and_unsubscribe_each_confirm_in_one_line(empty) -> None:
 
 
 def test_an_empty_list_says_what_to_type(empty) -> None:
-    assert empty.run("gridnotify", "--list").stdout == "No subscriptions: gridnotify -m ADDRESS adds one.\n"
+    """On stderr when piped: the original prints nothing there."""
+    done = empty.run("gridnotify", "--list")
+    assert (done.stdout, done.stderr) == ("", "No subscriptions: gridnotify -m ADDRESS adds one.\n")
+
+
+def test_verbose_says_what_is_asked_of_the_api(empty) -> None:
+    """C6: but the URL of a webhook is not shown."""
+    url = "https://chat.example.org/hooks/x"
+    for arguments, request in ((("-w", url), "POST"), (("-u", "-w", url), "DELETE")):
+        out, err = empty.start("gridnotify", "-v", *arguments).communicate(timeout=20)
+        assert out.endswith(".\n") and url not in out
+        assert re.fullmatch(rf"{request} /notifications/webhook: 20\d after \d+ ms\n", err)
 
 
 @pytest.mark.parametrize(

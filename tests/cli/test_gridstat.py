@@ -154,6 +154,13 @@ def test_wrong_usage(grid):
     assert done.returncode == 1 and done.stderr == "Error: There is no campaign 99\n"
 
 
+def test_a_user_is_for_the_list(grid, campaign):
+    """C2."""
+    for arguments in (("-c", campaign), (campaign, "-f"), ("-j", "1"), (campaign, "-d")):
+        done = grid.run("gridstat", "-u", "bob", *arguments)
+        assert (done.returncode, done.stdout) == (2, "") and "--username is for the list" in done.stderr
+
+
 def test_a_reader_that_leaves_early_is_no_error(grid):
     key = grid.submit(*(f"t{number} {'x' * 2000}" for number in range(1000)))
     for arguments in (f"-f {key}", f"-J {key}", f"-d -f {key}"):
@@ -242,6 +249,9 @@ def test_usage_of_clusters(grid):
         "    used_by_cigri: 2",
         "    unavailable_resources: 1",
     ]  # fmt: skip
+    for option in ("-u", "-b"):
+        tiger, lion = json.loads(grid.run("gridclusters", "-d", option).stdout)
+        assert (tiger["name"], tiger["usage"]["used_by_cigri"], lion["usage"]) == ("tiger", 2, None)
     bars = grid.run("gridclusters", "-b").stdout.splitlines()
     assert bars[0] == "1: tiger , tiger.site (stress:0/0.8) (10 resources)"
     assert [bars[1].count(f"\x1b[{colour}m") for colour in (41, 43, 47, 42)] == [8, 24, 16, 32]

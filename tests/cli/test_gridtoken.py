@@ -39,13 +39,20 @@ def admin(grid: Any, *arguments: str, status: int = 0, stdin: str = "", **enviro
 
 def test_a_token_is_stored_listed_and_removed(grid):
     """C7."""
-    assert grid.run("gridtoken", "-l").stdout == "No tokens: gridtoken -i N -t TOKEN adds one.\n"
+    done = grid.run("gridtoken", "-l")
+    assert (done.stdout, done.stderr) == ("", "No tokens: gridtoken -i N -t TOKEN adds one.\n")
     token = issue(SECRET, LOGIN, 3600)
     done = grid.run("gridtoken", "-i", "1", "-t", "-", stdin=token + "\n")
     assert (done.returncode, token in done.stdout + done.stderr) == (0, False)
     assert "stored for cluster tiger, valid until" in done.stdout
     listed = grid.run("gridtoken", "-l").stdout
-    assert listed.startswith(f"1 tiger: Bearer ******** of {LOGIN}, expires 2") and token[-20:] not in listed
+    head, line = listed.splitlines()
+    assert head == "You have the following tokens:" and token[-20:] not in listed
+    assert line.startswith(f" - Cluster #1 : ******** on tiger of {LOGIN}, expires 2")
+    shown, code = grid.on_terminal("gridtoken", "-l", until="never")
+    assert code == 0 and shown.startswith(f"1 tiger: Bearer ******** of {LOGIN}, expires 2")
+    out, err = grid.start("gridtoken", "-v", "-i", "1", "-t", token).communicate(timeout=20)
+    assert "stored for cluster tiger" in out and err.startswith("POST /tokens: 201 after ") and token not in err
     assert '"cluster_login":"Bearer ********"' in grid.run("gridtoken", "-d").stdout
     assert "removed" in grid.run("gridtoken", "-i", "1", "-r").stdout
     done = grid.run("gridtoken", "-i", "1", "-r")

@@ -22,6 +22,7 @@ from cigri.clusters.http import Transport
 from cigri.errors import (
     BadReply,
     ClusterError,
+    ConnectionCut,
     DutyLost,
     NoAnswer,
     NotFound,
@@ -168,6 +169,15 @@ def test_a_lost_reply_is_no_answer(serve, how):
     with pytest.raises(NoAnswer):
         read(transport(server.url))
     assert len(server.requests) == 4, "a read is tried three times"
+
+
+@pytest.mark.parametrize(("handler", "cut"), [(hang_up, True), (reset, True), (stay_silent, False)])
+def test_a_connection_that_is_cut_is_told_from_silence(serve, handler, cut):
+    http = transport(serve(handler).url, timeout=0.4)
+    for request in (write, read):
+        with pytest.raises(NoAnswer) as caught:
+            request(http)
+        assert isinstance(caught.value, ConnectionCut) is cut
 
 
 @pytest.mark.parametrize("how", GARBLED)

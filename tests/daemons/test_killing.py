@@ -23,9 +23,9 @@ def cancel(grid, campaign: int) -> None:
         campaigns.cancel(session, campaign)
 
 
-def mark(grid, *job_ids: int, reason: KillReason = KillReason.USER) -> None:
+def mark(grid, *job_ids: int, reason: KillReason = KillReason.USER, message: str | None = None) -> None:
     with transaction(grid.engine) as session:
-        mark_jobs(session, job_ids, reason)
+        mark_jobs(session, job_ids, reason, message)
 
 
 def clean(grid) -> bool:
@@ -47,6 +47,21 @@ def test_cancelling_ends_what_is_launching_waiting_and_running(grid) -> None:
     assert grid.live() == []
     assert [event.code for event in grid.rows(Event, campaign_id=campaign, state="open")] == []
     grid.balanced()
+
+
+def test_what_an_administrator_says_of_a_job_is_in_its_event(grid) -> None:
+    """E6."""
+    campaign = grid.campaign([str(60 + n) for n in range(4)], "sleep")
+    grid.until(lambda: len(grid.rows(Job, state=JobState.RUNNING)) == 4)
+    said = {"node broken": 2, "n" * 4000: 1, None: 1}
+    jobs = iter(grid.rows(Job))
+    for message, count in said.items():
+        mark(grid, *(next(jobs).id for _ in range(count)), reason=KillReason.MANUAL, message=message)
+    grid.until(lambda: clean(grid))
+    assert grid.tasks(campaign) == {"failed": 4}
+    told = {event.message: event.count for event in grid.rows(Event, code="MANUAL_EVENT")}
+    words = "set aside by an administrator of the grid"
+    assert told == {f"{words}: node broken": 2, f"{words}: {'n' * 4000}"[:4000]: 1, words: 1}
 
 
 def test_a_cancelled_submission_that_never_arrived_leaves_nothing(grid) -> None:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import update
 
 from cigri.core.states import CampaignState, JobState
-from cigri.db import campaigns, check
+from cigri.db import campaigns, check, repair
 from cigri.db.engine import transaction
 from cigri.db.tables import Campaign, CampaignProgress, Event, Job, Submission
 
@@ -31,6 +31,33 @@ def test_a_failed_task_is_set_aside_and_told_once_for_all_alike(grid) -> None:
     assert (event.count, event.state.value, event.campaign_id) == (2, "open", campaign)
     assert "exit code 3" in event.message
     assert "no such sample" in event.message
+
+
+def test_a_failure_after_its_event_was_closed_shows_its_own_stderr(grid) -> None:
+    """E5: alike ones while it is open do not change it."""
+    said = grid.home / "said"
+    said.write_text("first")
+    campaign = grid.campaign(["3", "3"], f"cat {said} >&2; exit")
+    grid.finish(campaign)
+    (event,) = grid.rows(Event, code="EXIT_ERROR")
+    said.write_text("second")
+    with transaction(grid.engine) as session:
+        repair.fix(session, [event.id], resubmit=True)
+    grid.finish(campaign)
+    first, second = sorted(grid.rows(Event, code="EXIT_ERROR"), key=lambda event: event.id)
+    assert (first.message, second.message) == ("exit code 3\nfirst", "exit code 3\nsecond")
+    assert (first.count, second.count) == (2, 2)
+
+
+def test_a_failing_epilogue_shows_its_stderr_after_tasks_that_failed_alike(grid) -> None:
+    """E7."""
+    words = {"prologue": ["true"], "epilogue": ["echo epilogue >&2", "exit 3"]}
+    grid.finish(grid.campaign(["3"], "echo task >&2; exit", **words))
+    told = {event.code: event.message for event in grid.rows(Event, state="open")}
+    assert told == {
+        "EXIT_ERROR": "exit code 3\ntask",
+        "EPILOG_EXIT_ERROR": "the epilogue: exit code 3\nepilogue",
+    }
 
 
 def test_a_preempted_job_goes_back_and_succeeds(grid) -> None:

@@ -74,7 +74,13 @@ def test_a_cluster_that_goes_down_with_jobs_of_ours_gets_none_until_it_answers_a
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [("no_answer", "TIMEOUT"), ("error_before", "CLUSTER_API_SERVER_ERROR"), ("garbage", "CLUSTER_API_SERVER_ERROR")],
+    [
+        ("no_answer", "TIMEOUT"),
+        ("close", "CONNECTION_RESET"),
+        ("reset", "CONNECTION_RESET"),
+        ("error_before", "CLUSTER_API_SERVER_ERROR"),
+        ("garbage", "CLUSTER_API_SERVER_ERROR"),
+    ],
 )
 def test_the_kind_of_trouble_is_told(grid, kind: str, code: str) -> None:
     """E1, E3."""

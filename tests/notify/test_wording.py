@@ -79,7 +79,7 @@ def test_a_digest_of_very_many_stays_readable() -> None:
 
 
 def test_the_gravest_comes_first() -> None:
-    found = topics([happening("FINISHED_CAMPAIGN"), happening(), happening("RUNNER_SUBMIT_ERROR")])["alice"]
+    found = topics([happening("NEW_CAMPAIGN"), happening("CIGRI_WALLTIME"), happening()])["alice"]
     assert [topic.severity for topic in found] == [Severity.HIGH, Severity.MEDIUM, Severity.LOW]
 
 

@@ -22,6 +22,7 @@ def titles(whole) -> set[str]:
 
 
 def test_clusters_come_and_go_and_signals_are_obeyed_without_a_restart(whole) -> None:
+    """E21."""
     whole.up({})
     always = {"metascheduler", "updater", "nikita"}
     assert whole.until(lambda: always <= titles(whole), 30)
@@ -32,6 +33,15 @@ def test_clusters_come_and_go_and_signals_are_obeyed_without_a_restart(whole) ->
     assert whole.until(lambda: "runner x" not in titles(whole), 20)
     whole.command("gridadmin", "cluster", "enable", "x")
     assert whole.until(lambda: "runner x" in titles(whole), 20)
+    # What dies is started again, and told of once.
+    (doomed,) = (pid for pid, title in whole.children().items() if title == "cigri runner x")
+    os.kill(doomed, signal.SIGKILL)
+    assert whole.until(lambda: whole.rows("SELECT 1 FROM events WHERE code = 'RUNNER_FAILED'"), 20)
+    assert whole.until(lambda: "runner x" in titles(whole) and doomed not in whole.children(), 20)
+    ((message, cluster),) = whole.rows(
+        "SELECT message, c.name FROM events e JOIN clusters c ON c.id = cluster_id WHERE code = 'RUNNER_FAILED'"
+    )
+    assert cluster == "x" and message.startswith("its runner x died (signal 9) after ")
     whole.command("gridadmin", "cluster", "remove", "x")
     assert whole.until(lambda: "runner x" not in titles(whole), 20)
 

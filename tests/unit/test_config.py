@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cigri import config, config_pages
 from cigri.config import Address, ClientSettings, Settings, load, load_client
@@ -108,6 +110,12 @@ def test_every_kind_of_value(write):
         ('DATABASE_PORT = "0"', 'DATABASE_PORT must be a whole number from 1 to 65535, not "0"'),
         ('AUTOFIX_DELAY = "30s"', 'AUTOFIX_DELAY must be a number of seconds above 0, not "30s"'),
         ('REMOTE_WAITING_TIMEOUT = "-1"', 'REMOTE_WAITING_TIMEOUT must be a number of seconds of 0 or more, not "-1"'),
+        (
+            'DEFAULT_JOB_WALLTIME = "120"',
+            "DEFAULT_JOB_WALLTIME must be h, h:mm or h:mm:ss; a bare number is hours (did you mean 0:120:00?),"
+            ' not "120"',
+        ),
+        ('DEFAULT_JOB_WALLTIME = "0:00:00"', 'DEFAULT_JOB_WALLTIME must be longer than nothing, not "0:00:00"'),
         ('LOG_FILE = "x.log"', 'LOG_FILE must be an absolute path, STDOUT or STDERR, not "x.log"'),
         ('LOG_LEVEL = "LOUD"', 'LOG_LEVEL must be one of DEBUG, INFO, WARN, ERROR, FATAL, not "LOUD"'),
         ('API_LISTEN = "8000"', 'API_LISTEN must be HOST:PORT, for example 127.0.0.1:8000, or none, not "8000"'),
@@ -253,3 +261,14 @@ def test_every_default_passes_its_own_reader():
 def test_reading_costs_commands_no_foreign_package():
     code = "import sys, cigri.config, cigri.logs; print({'pydantic', 'sqlalchemy'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SOURCE).stdout == "set()\n"
+
+
+@given(st.from_regex(r"[0-9]{1,3}(:[0-9]{1,3}){0,2}", fullmatch=True))
+def test_the_default_walltime_is_one_that_a_jdl_could_have(value):
+    def taken(read):
+        try:
+            return bool(read(value))
+        except ValueError:
+            return False
+
+    assert taken(config.walltime) == taken(walltime.parse)

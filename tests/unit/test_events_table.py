@@ -7,7 +7,8 @@ import re
 import pytest
 
 from cigri.core import events
-from cigri.core.events import MEANINGS, Heals, Scope
+from cigri.core.events import MEANINGS, Heals, Scope, Severity
+from cigri.core.telling import Telling, telling
 
 # Codes that users of the original know, and that this program still gives.
 KNOWN_TO_USERS = {
@@ -20,6 +21,21 @@ KNOWN_TO_USERS = {
 def test_the_codes_that_users_know_are_there():
     """E12."""
     assert set(MEANINGS) >= KNOWN_TO_USERS
+
+
+@pytest.mark.parametrize(
+    ("severity", "codes"),
+    [
+        (Severity.LOW, {"NEW_CAMPAIGN"}),
+        (Severity.MEDIUM, {"UNDER_STRESS", "CIGRI_WALLTIME"}),
+        (Severity.HIGH, {"EXIT_ERROR", "FINISHED_CAMPAIGN", "USER_FRAG", "PAUSED", "RESUMED", "PURGE", "TIMEOUT",
+                         "RUNNER_SUBMIT_ERROR", "ALMIGHTY_STARTING", "ALMIGHTY_TERMINATING", "JUDAS_FAILED"}),
+    ],
+)  # fmt: skip
+def test_severities_are_those_of_the_original(severity, codes):
+    """E13: who subscribed there goes on being told; TIMEOUT is as grave as the blacklist that comes with it."""
+    told = {code for code, sense in MEANINGS.items() if telling(sense) is not Telling.NEVER}
+    assert codes <= told and {MEANINGS[code].severity for code in codes} == {severity}
 
 
 def test_an_unknown_code_is_a_bug_and_not_a_guess():
@@ -48,3 +64,12 @@ def test_every_code_in_the_program_is_in_the_table(repository):
         for code in re.findall(r'News\(\s*"([A-Z_]+)"', path.read_text()):
             used.setdefault(code, path)
     assert used and {code: path for code, path in used.items() if code not in MEANINGS} == {}
+
+
+def test_every_code_of_the_table_is_recorded_somewhere(repository):
+    """E12: a code that is only in the table, the phrases or the translation of old ones promises what nobody does."""
+    root = repository / "cigri"
+    aside = [root / "core/events.py", root / "notify", root / "admin/cigri3"]
+    files = [path for path in root.rglob("*.py") if not any(path.is_relative_to(one) for one in aside)]
+    program = "\n".join(path.read_text() for path in files)
+    assert [code for code in MEANINGS if not re.search(rf'"{code}"|\bOutcome\.{code}\b', program)] == []

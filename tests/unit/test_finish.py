@@ -96,6 +96,7 @@ def test_a_cluster_that_the_last_task_may_not_go_to_keeps_nobody_from_it():
 
 
 def test_only_failures_that_another_cluster_may_avoid_are_left_to_it():
+    """E22."""
     assert elsewhere(Outcome.WALLTIME, others=True) == elsewhere(Outcome.EXIT, others=True) == ELSEWHERE
     assert elsewhere(Outcome.EXIT, others=False) == 0.0
     assert elsewhere(Outcome.PREEMPTED, others=True) == elsewhere(Outcome.SUCCESS, others=True) == 0.0

@@ -110,9 +110,9 @@ def test_a_jdl_as_they_are_written():
 
 def test_stages_run_in_the_home_on_one_resource_and_are_not_best_effort():
     """J14."""
-    found = job(prologue=["mkdir $OAR_JOB_ID", "echo {OAR_JOB_ID}"], prologue_walltime="0:10", cluster_job_type="x")
+    found = job(prologue=["mkdir ${OAR_JOB_ID}", "echo {OAR_JOB_ID}"], prologue_walltime="0:10", cluster_job_type="x")
     stage = found.stage(JobKind.PROLOGUE)
-    assert stage.exec_file == "mkdir $OAR_JOB_ID\necho $OAR_JOB_ID"
+    assert stage.exec_file == "mkdir ${OAR_JOB_ID}\necho $OAR_JOB_ID"
     assert (stage.directory(1), stage.resources, str(stage.walltime)) == ("$HOME", "/resource_id=1", "0:10:00")
     assert stage.types == ("x",)
     assert found.types == ("besteffort", "x")
@@ -245,6 +245,19 @@ def test_cluster_job_types(written, types):
     assert job(cluster_job_type=written).types == ("besteffort", *types)
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [({"type": "normal"}, 'type is normal: write "type": "best-effort"'), ({"test_mode": True}, "in test mode")],
+)
+def test_besteffort_among_the_types_is_not_dropped_in_silence(more, words):
+    """J9."""
+    message = fault_of(cluster_job_type="besteffort,container", **more)
+    assert message.startswith("has besteffort, but ") and words in message
+    given = {**MINIMAL, "cluster_job_type": "besteffort", "clusters": {"a": more, "luke": {}, "b": more}}
+    assert list(faults(given)) == ["clusters.a.cluster_job_type", "clusters.b.cluster_job_type"]
+    assert list(faults({**given, **more, "clusters": {"a": {}, "b": {}}})) == ["cluster_job_type"]
+
+
 @pytest.mark.parametrize("written", ["idempotent", "container,idempotent", 'a"b', 5])
 def test_cluster_job_types_that_are_refused(written):
     assert fault_of(cluster_job_type=written)
@@ -257,6 +270,8 @@ def test_cluster_job_types_that_are_refused(written):
         ("~/x", "$HOME/x"),
         ("{HOME}/x", "$HOME/x"),
         ("$HOME/x", "$HOME/x"),
+        ("${HOME}/x", "$HOME/x"),
+        ("${HOME}", "$HOME"),
         ("/scratch/{CAMPAIGN_ID}", "/scratch/12"),
         ("run/x", "$HOME/run/x"),
     ],
@@ -266,7 +281,7 @@ def test_directories(written, expected):
     assert job(exec_directory=written).directory(12) == expected
 
 
-@pytest.mark.parametrize("written", ["$WORK/x", "/x/$HOME", "/a'b", "", "$HOMER/x", "a\nb"])
+@pytest.mark.parametrize("written", ["$WORK/x", "/x/$HOME", "/a'b", "", "$HOMER/x", "${HOME}R/x", "a\nb"])
 def test_directories_that_are_refused(written):
     assert fault_of(exec_directory=written)
 

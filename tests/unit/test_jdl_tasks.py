@@ -46,6 +46,7 @@ def test_a_file_is_read_line_by_line(tmp_path):
     expected = ["first 1", "second\u00a02", "#third", "four\x85th\u2028x"]
     assert lines({"param_file": str(path)}) == expected
     assert lines({"param_file": "{HOME}/params.txt"}, HOME=str(tmp_path)) == expected
+    assert lines({"param_file": "${HOME}/params.txt"}, HOME=str(tmp_path)) == expected
     assert lines({"param_file": "$D/${N}.txt"}, D=str(tmp_path), N="params") == expected
 
 

@@ -274,13 +274,14 @@ def test_signs_are_read_in_order(first, second):
     [
         ("cancelled", Outcome.CANCELLED, CANCELLED, ""),
         ("user", Outcome.DELETED, SET_ASIDE, "USER_FRAG"),
-        ("walltime", Outcome.WALLTIME, BACK, "RESUBMIT"),
+        ("walltime", Outcome.WALLTIME, BACK, "CIGRI_WALLTIME"),
         ("queued", Outcome.QUEUED, BACK, "REMOTE_WAITING_FRAG"),
         ("refused", Outcome.REFUSED, BACK, ""),
         ("surplus", Outcome.SURPLUS, BACK, ""),
     ],
 )
 def test_our_own_marks(mark, why, task, code):
+    """E21."""
     found = verdict(ended(BY_ALICE, SEND_KILL, SWITCH, kill_reason=mark))
     assert (found.outcome, found.job, found.task, found.code) == (why, JobState.EVENT, task, code)
 
@@ -299,6 +300,15 @@ def test_the_third_walltime_sets_the_task_aside(how):
     assert places == [BACK, BACK, SET_ASIDE, SET_ASIDE] and MAX_WALLTIMES == 3
     last = verdict(Ended(None, how.get("signs", ()), True, how.get("kill_reason"), walltimes=2))
     assert last.code == "TOO_MANY_RESUBMIT" and "longer walltime" in last.message
+
+
+def test_what_its_cluster_exterminates_comes_back_ever_later_and_not_for_ever():
+    """E8."""
+    killed = (Sign("EXTERMINATE_JOB"),)
+    ends = [verdict(Ended(None, killed, True, looked_before=True, tries=tries)) for tries in range(10)]
+    assert {(end.code, end.task, end.priority) for end in ends[:9]} == {("RESUBMIT", BACK, 10)}
+    assert [end.delay for end in ends[:3]] == [5.0, 10.0, 20.0]
+    assert (ends[9].code, ends[9].task) == ("UNKNOWN_ERROR", SET_ASIDE)
 
 
 def test_preemption_never_uses_up_a_budget():

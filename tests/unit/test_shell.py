@@ -265,6 +265,13 @@ def test_macros():
     assert shell.expand_macros("~alice/x", 7) == "~alice/x"
 
 
+def test_what_stands_after_a_dollar_is_no_macro():
+    """J8."""
+    assert shell.expand_macros("${HOME}/x ${CAMPAIGN_ID} \\${HOME} {HOME}", 7) == (
+        "${HOME}/x ${CAMPAIGN_ID} \\${HOME} $HOME"
+    )
+
+
 def test_the_longest_task_still_fits_in_one_argument(tmp_path):
     exec_file, line = f"echo {'x' * (shell.LONGEST_COMMAND - 5)}", "é" * (shell.LONGEST // 2)
     assert shell.check_exec_file(exec_file) is shell.check_line(line) is None

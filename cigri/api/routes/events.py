@@ -14,7 +14,7 @@ from cigri.api.bodies import ArrivedBody, Body
 from cigri.api.context import MOST, MOST_BIG, Context, Here, identifier
 from cigri.api.errors import forbidden, not_found, refused
 from cigri.api.replies import Json
-from cigri.core.events import BLACKLIST, waits_for
+from cigri.core.events import BLACKLIST, Scope, waits_for
 from cigri.core.states import EventState, JobState
 from cigri.db import events as changes
 from cigri.db import repair
@@ -74,10 +74,11 @@ def create(here: Here, body: ArrivedBody) -> Response:
         raise forbidden(f"Only administrators may create an event, and {here.caller.named()} is none")
     asked = _asked(body)
     code = asked.get("code")
+    _check_class(asked)
     if code in (DISABLED, BLACKLIST):
-        return _blacklist(here, _number(asked, "cluster_id", MOST), asked.get("message"))
+        return _blacklist(here, _number(asked, "cluster_id", MOST), _words(asked))
     if code == MANUAL:
-        return _set_aside(here, _number(asked, "job_id", MOST_BIG))
+        return _set_aside(here, _number(asked, "job_id", MOST_BIG), _words(asked))
     raise refused(f"code must be {DISABLED} (or {BLACKLIST}) with a cluster_id, or {MANUAL} with a job_id")
 
 
@@ -152,6 +153,22 @@ def _asked(body: Body) -> dict[str, Any]:
     return found
 
 
+def _check_class(asked: dict[str, Any]) -> None:
+    """Refuse a class that is not the code's."""
+    right = {DISABLED: Scope.CLUSTER, BLACKLIST: Scope.CLUSTER, MANUAL: Scope.JOB}.get(str(asked.get("code")))
+    if right is not None and asked.get("class") not in (None, right):
+        raise refused(f"class must be {right} with {asked['code']} (or left out), not {str(asked['class'])[:40]!r}")
+
+
+def _words(asked: dict[str, Any]) -> str | None:
+    """The message. What JSON can say and the database cannot is shown as a question mark."""
+    message = asked.get("message")
+    if message is not None and not isinstance(message, str):
+        raise refused("message must be a sentence for the users")
+    found = (message or "")[: changes.MESSAGE_LENGTH].replace("\0", "?").strip()
+    return found.encode("utf-8", "replace").decode() or None
+
+
 def _number(asked: dict[str, Any], key: str, most: int) -> int:
     value = asked.get(key)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
@@ -159,26 +176,21 @@ def _number(asked: dict[str, Any], key: str, most: int) -> int:
     return value
 
 
-def _blacklist(here: Context, cluster_id: int, message: object) -> Response:
-    if message is not None and not isinstance(message, str):
-        raise refused("message must be a sentence for the users")
+def _blacklist(here: Context, cluster_id: int, message: str | None) -> Response:
     with here.transaction() as session:
         view = clusters.cluster(session, cluster_id)
         if view is None:
             raise refused(f"There is no cluster {cluster_id}: GET /clusters lists them")
-        # What JSON can say and UTF-8 cannot is shown as a question mark.
-        words = (message or "").encode(
-            "utf-8", "replace"
-        ).decode() or f"Disabled by {here.caller.name}, an administrator of the grid"
+        words = message or f"Disabled by {here.caller.name}, an administrator of the grid"
         key = changes.record(session, changes.News(DISABLED, words, cluster_id=cluster_id))
     told = f"New event created: cluster {view.cluster.name} gets no new jobs until event {key} is closed"
     return _created(here, told, {"id": key}, f"events/{key}")
 
 
-def _set_aside(here: Context, job_id: int) -> Response:
-    """Its event is opened when the cluster has reported its end: till then it may still succeed."""
+def _set_aside(here: Context, job_id: int, message: str | None) -> Response:
+    """Its event is opened, with the message, when the cluster has reported its end: till then it may still succeed."""
     with here.transaction() as session:
-        marked = mark_jobs(session, [job_id], KillReason.MANUAL)
+        marked = mark_jobs(session, [job_id], KillReason.MANUAL, message)
         view = jobs.job(session, job_id)
     if view is None:
         raise refused(f"There is no job {job_id}")
@@ -232,5 +244,10 @@ def _waits_for(view: EventView) -> str | None:
 
 
 def moment(when: datetime | None) -> str | None:
-    """A date as people of the API server's place read it, with the offset that makes it exact."""
-    return None if when is None else when.astimezone().isoformat(" ", "seconds")
+    """A date of the API server's place in one word, with the offset that makes it exact."""
+    return None if when is None else when.astimezone().isoformat("T", "seconds")
+
+
+def readable(when: datetime) -> str:
+    """A date in a sentence."""
+    return when.astimezone().isoformat(" ", "seconds")

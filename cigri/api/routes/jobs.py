@@ -122,7 +122,7 @@ def facts(view: JobView) -> Json:
         "resources_used": job.resources_used,
         "remote_id": job.remote_id,
         "tag": None if job.kind is JobKind.TASK else job.kind.value,
-        "runner_options": json.dumps({"besteffort": view.kind in ("best-effort", "besteffort")}),
+        "runner_options": json.dumps({"besteffort": view.best_effort}),
         "outcome": job.outcome,
         "event_id": job.event_id,
     }

@@ -16,7 +16,7 @@ from cigri.api.bodies import ArrivedBody, Body
 from cigri.api.context import MOST, Here, identifier
 from cigri.api.errors import forbidden, not_found, refused
 from cigri.api.replies import Json
-from cigri.api.routes.events import moment
+from cigri.api.routes.events import moment, readable
 from cigri.core import tokens
 from cigri.core.tokens import LISTER, LISTING_LOGIN, Claims
 from cigri.db import api_tokens, clusters, mappings
@@ -58,7 +58,7 @@ def store(here: Here, body: ArrivedBody) -> Response:
         mapping = mappings.find(session, user, key)
         assert mapping is not None
         content = shown(mapping, cluster.name)
-    until = "" if said.expires is None else f", valid until {moment(said.expires)}"
+    until = "" if said.expires is None else f", valid until {readable(said.expires)}"
     more = f"; {reopened} campaigns go on there" if reopened else ""
     message = f"Token of {user} stored for cluster {cluster.name}{until}{more}"
     return here.reply(content | {"message": message}, 201, {"Location": here.url("tokens")})
@@ -147,7 +147,7 @@ def _token(given: Any) -> tuple[str, Claims]:
     except ValueError as error:
         raise refused(f"This cannot be stored: {error}; `oarsub -T` on the cluster shows yours") from None
     if said.expires is not None and said.expires <= datetime.now(UTC):
-        raise refused(f"This token expired on {moment(said.expires)}: get a new one on the cluster with `oarsub -T`")
+        raise refused(f"This token expired on {readable(said.expires)}: get a new one on the cluster with `oarsub -T`")
     return token, said
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, or_, select, tuple_
 from sqlalchemy.orm import Session
 
-from cigri.core.states import FINAL
+from cigri.core.states import FINAL, JobKind
 from cigri.db.tables import AnyJob, AnySubmission, AnyTask, Campaign, Cluster
 
 
@@ -24,10 +24,18 @@ class JobView:
     login: str | None  # on the cluster
     array_id: int | None
     submission: str | None  # its name: what is ours there
-    kind: str | None  # the campaign's type on that cluster: best-effort, normal, ...
+    type: str | None  # the campaign's on that cluster: best-effort, normal
+    test_mode: str | None
+
+    @property
+    def best_effort(self) -> bool:
+        """Whether it gives way to the jobs of its cluster's own users."""
+        asked = self.type in ("best-effort", "besteffort")  # imported campaigns may have the second
+        return self.job.kind is JobKind.TASK and asked and self.test_mode != "true"
 
 
 def _jobs() -> Select[*tuple[Any, ...]]:
+    there = Campaign.jdl["clusters"][Cluster.name]
     return (
         select(
             AnyJob,
@@ -37,7 +45,8 @@ def _jobs() -> Select[*tuple[Any, ...]]:
             AnySubmission.login,
             AnySubmission.array_id,
             AnySubmission.name,
-            Campaign.jdl[("clusters", Cluster.name, "type")].astext,
+            there["type"].astext,
+            there["test_mode"].astext,
         )
         .join(Campaign, Campaign.id == AnyJob.campaign_id)
         .join(Cluster, Cluster.id == AnyJob.cluster_id)
