@@ -6,8 +6,10 @@ import enum
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from sqlalchemy.orm import Session
 
 from cigri.clusters.base import RemoteJob, RemoteState
 from cigri.core import outcome
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 TAILS_KEPT = 600.0
 Kind = tuple[int, str, str]  # of failures: campaign, code of the event, what makes them alike
 DEEP_LOOKS = 20  # jobs looked for one by one in a round
-DETAILS_AT_A_TIME = 2000  # jobs whose details are in memory
+DETAILS_AT_A_TIME = 2000  # jobs whose details are in memory, and in one transaction
 STATES = {
     RemoteState.WAITING: JobState.REMOTE_WAITING,
     RemoteState.HOLD: JobState.REMOTE_WAITING,
@@ -48,7 +50,7 @@ class Look(enum.Enum):
 
 @dataclass(slots=True)
 class Changes:
-    """What a round found out, before it goes into the database."""
+    """What a part of a round found out, before it goes into the database."""
 
     moves: dict[tuple[JobState, JobState], list[int]] = field(default_factory=lambda: defaultdict(list))
     starts: list[tuple[int, float, int | None, int, str]] = field(default_factory=list)
@@ -98,7 +100,8 @@ class Follower:
         refused: list[Refused] = []
         for login, own in by_login.items():
             try:
-                changes = self._look(site.acting(own[0].campaign_id), login, own, elapsed)
+                for changes in self._look(site.acting(own[0].campaign_id), login, own, elapsed):
+                    ended += self._record(site, changes)
             except (Refused, BadReply, NoAnswer) as error:
                 # About this login alone: the others' jobs are followed all the same.
                 log.warning("%s: jobs of %s cannot be followed: %s", site.name, login, error)
@@ -106,10 +109,6 @@ class Follower:
                     refused.append(error)
                 else:
                     site.cluster.check_health()  # raises when it is the cluster
-                continue
-            self._began |= changes.began
-            self._freed += [end.stop_time for end in changes.ends if end.start_time and end.stop_time]
-            ended += self._record(site, changes)
         if refused and len(refused) == len(by_login) and site.wallet is None:
             raise refused[0]  # it refuses the grid
         self._note_pace(site, followed, elapsed)
@@ -123,7 +122,8 @@ class Follower:
                 if remote.stop_time:
                     self._freed.append(remote.stop_time)
 
-    def _look(self, site: Site, login: str, own: Sequence[Followed], elapsed: float) -> Changes:
+    def _look(self, site: Site, login: str, own: Sequence[Followed], elapsed: float) -> Iterator[Changes]:
+        """What has changed, in parts that fit into memory, each to be recorded before the next is read."""
         changes = Changes()
         live = {job.id: job for job in site.cluster.live_jobs(login)}
         if live:
@@ -141,7 +141,9 @@ class Follower:
                     self._look_at_gone(site, job, remote, changes)
                 else:
                     _runs(job, remote, changes, just_started=look is Look.STARTED)
-        return changes
+            yield changes
+            changes = Changes()
+        yield changes
 
     def _look_at_gone(self, site: Site, job: Followed, remote: RemoteJob | None, changes: Changes) -> None:
         if remote is not None and is_ours(remote, job.name, job.id):
@@ -300,6 +302,8 @@ class Follower:
     def _record(self, site: Site, changes: Changes) -> int:
         if not changes:
             return 0
+        self._began |= changes.began
+        self._freed += [end.stop_time for end in changes.ends if end.start_time and end.stop_time]
         with site.transaction() as session:
             # Campaigns before jobs: whoever cancels takes the locks in this order, too.
             jobs.lock_campaigns(session, [job_id for ids in changes.moves.values() for job_id in ids])
@@ -309,10 +313,8 @@ class Follower:
             jobs.note_end_seen(session, changes.look_again)
             jobs.note_missing(session, changes.missing)
             jobs.forget_missing(session, changes.found_again)
-            for job, remote_id in changes.followers:
-                jobs.follow_new_id(session, job, remote_id)
-                message = f"{site.name} restarted it by itself as {remote_id}"
-                events.record(session, events.News("OAR_AUTO_RESUBMIT", message, job.campaign_id, site.id, job.id))
+            jobs.follow_new_ids(session, [(job.id, job.remote_id, new) for job, new in changes.followers])
+            _tell_restarts(session, site, changes.followers)
             for word in changes.unknown_words - self._words:
                 self._words.add(word)
                 events.record(session, events.News("UNKNOWN_STATE", f"unknown job state {word!r}", cluster_id=site.id))
@@ -343,6 +345,19 @@ class Follower:
             )
 
 
+def _tell_restarts(session: Session, site: Site, followers: Sequence[tuple[Followed, int]]) -> None:
+    """One event for all jobs of a campaign that the cluster has started again."""
+    by_campaign: dict[int, list[tuple[Followed, int]]] = defaultdict(list)
+    for job, remote_id in followers:
+        by_campaign[job.campaign_id].append((job, remote_id))
+    for campaign_id, restarted in sorted(by_campaign.items()):
+        (first, remote_id), (last, _) = restarted[0], restarted[-1]
+        message = f"{site.name} restarted it by itself as {remote_id}"
+        count = len(restarted)
+        news = events.News("OAR_AUTO_RESUBMIT", message, campaign_id, site.id, first.id, last.id, count)
+        events.record(session, news)
+
+
 def _compare(
     live: Mapping[int, RemoteJob], own: Sequence[Followed], elapsed: float, changes: Changes
 ) -> dict[Look, list[Followed]]:
@@ -359,16 +374,18 @@ def _compare(
         if remote.state is RemoteState.UNKNOWN:
             changes.unknown_words.add(remote.word)
         target = STATES.get(remote.state)
-        if target is not None and target is not job.state:
+        if target is JobState.RUNNING and job.state is not target:
+            wanted[Look.STARTED].append(job)
+        elif target is not None and target is not job.state:
             changes.moves[job.state, target].append(job.id)
-            if target is JobState.RUNNING:
-                wanted[Look.STARTED].append(job)
         elif target is JobState.RUNNING and job.sent and look_again(now - job.sent, elapsed):
             wanted[Look.GOES_ON].append(job)
     return wanted
 
 
 def _runs(job: Followed, remote: RemoteJob | None, changes: Changes, *, just_started: bool) -> None:
+    if just_started:
+        changes.moves[job.state, JobState.RUNNING].append(job.id)
     if remote is not None and remote.start_time and is_ours(remote, job.name, job.id):
         if just_started:
             _note_start(job, remote, changes)

@@ -170,14 +170,18 @@ def _stamp(session: Session, job_ids: Sequence[int], **fields: object) -> None:
         session.execute(change.execution_options(**_NO_SYNC))
 
 
-def follow_new_id(session: Session, job: Followed, remote_id: int) -> None:
-    """The cluster started the job again under another id: it waits again."""
+def follow_new_ids(session: Session, restarted: Sequence[tuple[int, int, int]]) -> None:
+    """The cluster started these jobs again under other ids (job, remote id until now, new one): they wait again."""
+    if not restarted:
+        return
+    ids, known, new = (list(column) for column in zip(*restarted, strict=True))
+    again = rows("again", id=(BigInteger(), ids), known=(BigInteger(), known), new=(BigInteger(), new))
     session.execute(
         update(Job)
-        .where(Job.id == job.id, Job.remote_id == job.remote_id, Job.state.in_(FOLLOWED))
+        .where(Job.id == again.c.id, Job.remote_id == again.c.known, Job.state.in_(FOLLOWED))
         .values(
-            remote_id=remote_id,
-            chain=[*job.chain, job.remote_id],
+            remote_id=again.c.new,
+            chain=func.array_append(Job.chain, again.c.known),
             state=JobState.REMOTE_WAITING,
             start_time=None,
             end_seen_at=None,

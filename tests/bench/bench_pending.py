@@ -59,7 +59,7 @@ def main() -> None:
             Figure("processor per task with 10,000 waiting", few, "ms"),
             Figure("the same with 1,000,000, in parts of that", many / few, most=1.2),
             Figure("largest memory of a runner with 50,000 jobs in flight", flying, "MB", most=150),
-            Figure("the same when all 50,000 have ended at once", ended, "MB"),
+            Figure("the same when all 50,000 have ended at once", ended, "MB", most=150),
         ],
     )
 

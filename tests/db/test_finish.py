@@ -206,12 +206,12 @@ def test_a_restarted_job_waits_again_under_its_new_id(books, cluster, there):
         jobs.note_end_seen(session, there[:1])
     before = books.followed(cluster)[0]
     with books.transaction() as session:
-        jobs.follow_new_id(session, before, 9001)
+        jobs.follow_new_ids(session, [(before.id, before.remote_id, 9001)])
     after = books.followed(cluster)[0]
     assert (after.remote_id, after.chain, after.state) == (9001, (before.remote_id,), JobState.REMOTE_WAITING)
     assert after.end_seen is None and books.job(there[0]).start_time is None
     with books.transaction() as session:
-        jobs.follow_new_id(session, before, 9002)
+        jobs.follow_new_ids(session, [(before.id, before.remote_id, 9002)])
     assert books.followed(cluster)[0].remote_id == 9001, "whoever looked at an older id is too late"
 
 
