@@ -32,8 +32,8 @@ def answered_by_nothing(grid, lines: list[str], exec_file: str = "echo >>marks")
 
 
 def test_one_look_is_not_enough_to_take_a_submission_as_absent(grid) -> None:
-    sent_into_nothing(grid)
     began = time.monotonic()
+    sent_into_nothing(grid)
     grid.until(lambda: grid.rows(Submission)[0].state is SubmissionState.VOID)
     assert time.monotonic() - began > grid.settings.rest_queries_timeout * 0.8
     assert len(grid.rows(Job, submission_id=1)) == 0
