@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Float, Integer, Subquery, any_, case, delete, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
@@ -176,10 +177,8 @@ def loads(session: Session, stress_limit: float, flying: InFlight) -> dict[int, 
         if age is not None and age < STALE:
             free = int(min(known.resources_free, known.resources_besteffort) * known.unit_size / size)
         live, running = sum(each.live for each in there), sum(each.running for each in there)
-        waiting, queued = (
-            round(sum(each.waiting * _places_of(each.size, size) for each in there)),
-            sum(each.queued for each in there),
-        )
+        waiting = round(sum(each.waiting * _places_of(each.size, size) for each in there))
+        queued = sum(each.queued for each in there)
         takes = delay(known.follow_period, known.submission_time, known.start_delay)
         found[cluster_id] = Load(live, running, free, known.jobs_running, known.completion_rate, waiting, takes, queued)
     return found
@@ -244,28 +243,33 @@ def backlogs(session: Session, cluster_ids: Collection[int], flying: InFlight) -
     elsewhere = _elsewhere(session)
     usual = {place: _size(flying.get(place, ())) for place in cluster_ids}
     for row in session.execute(query):
-        mine = there.get((row.cluster_id, row.id))
-        most = row.max_jobs
-        if row.choosy:
-            limit = most_in_flight(mine.running if mine else 0)
-            most = limit if most is None else min(most, limit)
+        key = row.cluster_id, row.id
         found[row.cluster_id].append(
-            Backlog(
-                row.id,
-                row.grid_user,
-                max(0, row.pending - elsewhere.get((row.cluster_id, row.id), 0)),
-                mine.live if mine else 0,
-                most,
-                row.urgent,
-                2.0**row.priority,
-                row.share,
-                ledger.guess(row.ended, row.used, row.longest),
-                row.longest,
-                mine.spent if mine else 0.0,
-                _places_of(mine.size if mine else row.cores, usual[row.cluster_id]),
-            )
+            _backlog(row, there.get(key), row.pending - elsewhere.get(key, 0), usual[row.cluster_id])
         )
     return found
+
+
+def _backlog(row: Any, mine: Flying | None, left: int, usual: float) -> Backlog:
+    """A campaign on a cluster, with what it has in flight there; `usual`: the size of the jobs there."""
+    most = row.max_jobs
+    if row.choosy:
+        limit = most_in_flight(mine.running if mine else 0)
+        most = limit if most is None else min(most, limit)
+    return Backlog(
+        row.id,
+        row.grid_user,
+        max(0, left),
+        mine.live if mine else 0,
+        most,
+        row.urgent,
+        2.0**row.priority,
+        row.share,
+        ledger.guess(row.ended, row.used, row.longest),
+        row.longest,
+        mine.spent if mine else 0.0,
+        _places_of(mine.size if mine else row.cores, usual),
+    )
 
 
 def _elsewhere(session: Session) -> dict[tuple[int, int], int]:
