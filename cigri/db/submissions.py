@@ -176,7 +176,9 @@ _DUE = (
     .order_by(Task.priority.desc(), Task.id)
     .limit(bindparam("most", type_=Integer()))
     .with_for_update(skip_locked=True)
-    .subquery("due")
+    # Read once: a planner that expects few tasks may read a subquery again for each, and skip those that it has locked.
+    .cte("due")
+    .prefix_with("MATERIALIZED")
 )
 _TAKE = (
     update(Task)

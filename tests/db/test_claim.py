@@ -214,3 +214,15 @@ def test_a_claim_during_pausing_or_cancelling_takes_nothing(books, cluster, othe
         thread.join(5)
         assert results == [None], "it does not wait: other campaigns are served meanwhile"
     thread.join()
+
+
+@pytest.mark.parametrize("before", [1, 2, 10])
+def test_no_more_than_allowed_is_taken_however_few_tasks_the_planner_knows(books, cluster, before):
+    """The first campaigns of a new grid: its tables were analysed when next to nothing was there."""
+    books.campaign([cluster], before)
+    with books.transaction() as session:
+        session.execute(text("ANALYZE tasks"))
+    campaign = books.campaign([cluster], 40)
+    books.allow(cluster, campaign, 3)
+    found = books.claim(cluster, campaign)
+    assert found is not None and len(found.lines) == 3
