@@ -22,12 +22,9 @@ LEARNING = 0.1
 class Load:
     """A cluster as the grid sees it. Counts are jobs of ours, but for `free` (None: not counted lately).
 
-    Those that wait are counted as so many of the mean size of those that run.
-
-    live: all that have not ended; waiting: those that its queue shows, or that were just sent there. free: jobs that
-    its free resources had room for when they were last counted; running_then: jobs of ours that ran at that
-    moment. rate: jobs of ours that end there per second. delay: seconds from the end of a job until another one that
-    is ordered then can start. queued: those of the waiting that were seen in its queue.
+    extra: places of the usual size that those that wait need beyond one each. aside: how many of those that wait do not
+    wait for what is free: they are too large for it, may not run everywhere, or would have started long ago. choosy:
+    no job of ours may run everywhere there.
     """
 
     live: int
@@ -38,6 +35,9 @@ class Load:
     waiting: int = 0
     delay: float = 10.0
     queued: int = 0
+    extra: int = 0
+    aside: int = 0
+    choosy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,13 @@ def start_delay(known: float, waits: Iterable[float]) -> float:
     return known
 
 
-def most_in_flight(running: int) -> int:
+def most_in_flight(running: int, ended: float = 0.0) -> int:
     """How many jobs of a choosy campaign may be in flight: what is free may not be good for them, what starts is.
 
-    So their number doubles with each round of the cluster, as long as they start.
+    So their number doubles with each round of the cluster, as long as they start. `ended`: how many end in the delay of
+    the loop, which may all have started and ended between two looks.
     """
-    return FEW + 2 * running
+    return FEW + 2 * (running + math.ceil(ended))
 
 
 def slots(load: Load) -> int:
@@ -119,5 +120,10 @@ def _wanted(load: Load, max_waiting: int) -> int:
     if load.free is None:
         return min(max_waiting, SAFE_QUEUE) - load.waiting
     ours = load.free + load.running_then  # slots that the grid's jobs have or can have
-    there = load.running + load.waiting
-    return min(ours + queue_reference(load, max_waiting) - there, load.free + max_waiting - load.waiting)
+    queue = queue_reference(load, max_waiting)
+    # What waits aside is part of the queue, and keeps nobody from what is free.
+    there = load.running + load.waiting + load.extra - load.aside + min(load.aside, queue)
+    wanted = min(ours + queue - there, load.free + max_waiting - load.waiting)
+    if load.choosy:
+        return min(wanted, most_in_flight(load.running, load.rate * load.delay) - load.running - load.waiting)
+    return wanted

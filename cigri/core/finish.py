@@ -84,7 +84,7 @@ def near_end(backlogs: Backlogs, orders: Mapping[int, int], live: Live) -> set[i
     for cluster_id, there in backlogs.items():
         for backlog in there:
             left[backlog.campaign_id] = max(left.get(backlog.campaign_id, 0), backlog.pending)
-            slots[backlog.campaign_id] += fair_part(orders[cluster_id], there)
+            slots[backlog.campaign_id] += min(backlog.room, fair_part(orders[cluster_id], there))
             where[backlog.campaign_id].add(cluster_id)
     for cluster_id, jobs in live.items():
         for campaign_id, count in jobs.items():
@@ -100,19 +100,21 @@ def limited(
     room: dict[tuple[int, int], int] = {}
     for campaign_id, known in speeds.items():
         mine = {
-            cluster_id: backlog.pending
+            cluster_id: backlog
             for cluster_id, there in backlogs.items()
             for backlog in there
             if backlog.campaign_id == campaign_id
         }
-        left = max((tasks + known[cluster_id].elsewhere for cluster_id, tasks in mine.items()), default=0)
+        left = max((each.pending + known[cluster_id].elsewhere for cluster_id, each in mine.items()), default=0)
         places = [
             Place(
                 cluster_id,
                 lasts,
                 live.get(cluster_id, {}).get(campaign_id, 0),
-                fair_part(orders[cluster_id], backlogs[cluster_id]) if cluster_id in mine else 0,
-                left - known[cluster_id].elsewhere,
+                min(mine[cluster_id].room, fair_part(orders[cluster_id], backlogs[cluster_id]))
+                if cluster_id in mine
+                else 0,
+                max(0, left - known[cluster_id].elsewhere),
             )
             for cluster_id, lasts in durations(known).items()
             if cluster_id in mine or live.get(cluster_id, {}).get(campaign_id)

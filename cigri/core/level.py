@@ -39,7 +39,7 @@ class Level(Generic[K]):
         for key, account in accounts.items():
             if not account.active:
                 account.active = True
-                account.time = start(account.time, self.now, flying[key], lead)
+                account.time = start(account.time, self.now, spent[key], lead)
         self.ahead: dict[K, float] = {key: account.time + flying[key] for key, account in accounts.items()}
 
     def give(self, key: K, amount: float) -> None:
@@ -64,9 +64,9 @@ class Level(Generic[K]):
             self.now = max(self.now, *(account.time + self._spent[key] for key, account in self._accounts.items()))
 
 
-def start(time: float, now: float, reserved: float, lead: float) -> float:
+def start(time: float, now: float, spent: float, lead: float) -> float:
     """Where the account of somebody who becomes active begins: no credit saved, no debt beyond `lead`.
 
-    Jobs in flight count as virtual time to come (`reserved`): with them it is not before the present.
+    What its jobs in flight have used so far (`spent`) counts, as it does for the present: not what they may use.
     """
-    return min(max(time, now - reserved), now + lead)
+    return min(max(time, now - spent), now + lead)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -59,16 +60,19 @@ class Metascheduler(Daemon):
             return 0
         flying = allowances.flying(session)
         loads = allowances.loads(session, self.settings.stress_factor, flying)
+        waiting: dict[int, list[tuple[int, str]]] = defaultdict(list)
+        for number, each in enumerate(due):
+            if each.cluster_id in loads:
+                waiting[each.cluster_id].append((number, each.user))
         ahead = {
-            cluster_id: scheduling.slots_ahead(control.slots(load))
-            - sum(each.ahead for each in flying.get(cluster_id, ()))
-            for cluster_id, load in loads.items()
+            place: min(len(line), _room_ahead(loads[place], flying.get(place, ()))) for place, line in waiting.items()
         }
         launched = []
-        for cluster_id, room in self._ordering.within(session, loads, allowances.in_flight(flying), ahead).items():
-            waiting = [(number, each.user) for number, each in enumerate(due) if each.cluster_id == cluster_id]
-            had = {each.user: each.ahead for each in flying.get(cluster_id, ())}
-            launched += [due[number] for number in scheduling.by_turns(waiting, had, room)]
+        for place, room in self._ordering.within(session, loads, allowances.in_flight(flying), ahead).items():
+            had: Counter[str] = Counter()
+            for there in flying.get(place, ()):
+                had[there.user] += there.ahead
+            launched += [due[number] for number in scheduling.by_turns(waiting[place], had, room)]
         return stages.launch(session, launched)
 
     def _allow(self) -> int:
@@ -94,7 +98,8 @@ class Metascheduler(Daemon):
         for cluster_id, ended in charges.items():
             for charge in ended:
                 ledgers.of_cluster[cluster_id].charge(charge)
-        backlogs = self._last_tasks(session, allowances.backlogs(session, wanting, flying), orders, flying)
+        found = allowances.backlogs(session, {each: loads[each] for each in wanting}, flying)
+        backlogs = self._last_tasks(session, found, orders, flying)
         grants = {}
         for cluster_id in wanting:
             hungry = backlogs.get(cluster_id, [])
@@ -110,7 +115,11 @@ class Metascheduler(Daemon):
     ) -> finish.Backlogs:
         """Where campaigns are near their end, each cluster gets only what no quicker one ends before it would."""
         live = {
-            cluster_id: {each.campaign_id: each.live for each in flying.get(cluster_id, ())} for cluster_id in orders
+            # Of choosy campaigns only what runs has a slot.
+            cluster_id: {
+                each.campaign_id: each.running if each.choosy else each.live for each in flying.get(cluster_id, ())
+            }
+            for cluster_id in orders
         }
         ending = finish.near_end(backlogs, orders, live)
         if not ending:
@@ -131,6 +140,11 @@ class Metascheduler(Daemon):
                 shares.forget_ended(session)
                 notify(session, "ended")
         return ended
+
+
+def _room_ahead(load: control.Load, there: Sequence[allowances.Flying]) -> int:
+    """How many more jobs of a cluster may go ahead of their turn."""
+    return scheduling.slots_ahead(control.slots(load)) - sum(each.ahead for each in there)
 
 
 def run(arguments: Sequence[str]) -> int:

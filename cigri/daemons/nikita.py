@@ -78,6 +78,7 @@ class Nikita(Daemon):
             kills.put_off(session, [job.id for job in doomed], self.settings.kill_retry_delay)
         self._more = len(doomed) == DELETIONS
         remote = {job.id: job for job in site.cluster.jobs([job.remote_id for job in doomed])}
+        clock = site.cluster.clock() if any(job.reason is KillReason.WALLTIME for job in doomed) else 0.0
         sent = 0
         refused: set[str] = set()
         for job in doomed:
@@ -85,7 +86,7 @@ class Nikita(Daemon):
             # A bare id identifies nothing: only what has our name and key is deleted.
             if there is None or there.state.final or not is_ours(there, job.name, job.id):
                 continue
-            if self._may_run(job, there):
+            if self._may_run(job, there, clock):
                 continue
             if job.login not in refused:
                 sent += self._delete(site, job, refused)
@@ -105,16 +106,18 @@ class Nikita(Daemon):
             return False
         return True
 
-    def _may_run(self, job: Doomed, there: RemoteJob) -> bool:
+    def _may_run(self, job: Doomed, there: RemoteJob, clock: float) -> bool:
         """Take the mark back of what was not to wait any longer and runs now, or may run longer than was known."""
         if job.reason in kills.IF_WAITING and there.state is RemoteState.RUNNING:
             with self.transaction() as session:
                 kills.unmark(session, job.id)
             return True
-        if job.reason is KillReason.WALLTIME and (there.walltime or 0) > (job.walltime or 0):
-            with self.transaction() as session:
-                kills.extend(session, job.id, there.walltime or 0)
-            return True
+        if job.reason is KillReason.WALLTIME and there.start_time and there.walltime is not None:
+            over = there.start_time + there.walltime + self.settings.walltime_grace
+            if over > clock:
+                with self.transaction() as session:
+                    kills.extend(session, job.id, there.walltime)
+                return True
         return False
 
     def _mark_late(self, site: Site) -> int:

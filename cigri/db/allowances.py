@@ -13,11 +13,11 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from cigri.core import ledger
-from cigri.core.control import STALE, Load, delay, most_in_flight
+from cigri.core.control import LEAST_QUEUE, LONGEST_DELAY, STALE, Load, delay, most_in_flight
 from cigri.core.finish import Speed
 from cigri.core.scheduling import Backlog, Grant, Others
 from cigri.core.states import CampaignState, JobKind, JobState, TaskState
-from cigri.db.arrays import rows
+from cigri.db.arrays import among, rows
 from cigri.db.events import blacklisted
 from cigri.db.stages import ready
 from cigri.db.tables import (
@@ -27,6 +27,7 @@ from cigri.db.tables import (
     CampaignCluster,
     CampaignCount,
     CampaignEnd,
+    CampaignMinute,
     Cluster,
     ClusterStatus,
     Job,
@@ -36,6 +37,8 @@ from cigri.db.tables import (
 
 _NO_SYNC = {"synchronize_session": False}
 UNSURE = timedelta(seconds=60)
+LONG = timedelta(seconds=LONGEST_DELAY)
+MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,10 @@ class Flying:
     counted: int  # ... as far as they are known
     ahead: int  # in test mode, prologues and epilogues
     reserved: float
-    size: float  # resources of one, as those that run show it, or as the campaign asks
+    stages: int  # of those that wait, prologues and epilogues
+    long: int  # of those that wait, since so long that they would have started if they could
+    size: float  # resources of a task's job, as those that run show it, or as the campaign asks
+    choosy: bool  # what is free may not be good for them
 
 
 InFlight = Mapping[int, Sequence[Flying]]  # by cluster
@@ -80,6 +86,8 @@ def flying(session: Session) -> dict[int, list[Flying]]:
             func.coalesce(func.sum(Job.resources_used).filter(running), 0).label("resources"),
             func.count(Job.resources_used).filter(running).label("counted"),
             func.count().filter(Job.kind != JobKind.TASK).label("ahead"),
+            func.count().filter(_waiting(), Job.kind != JobKind.TASK).label("stages"),
+            func.count().filter(_waiting(), Job.created_at < func.now() - LONG).label("long"),
         )
         .where(LIVING)
         .group_by(Job.cluster_id, Job.campaign_id)
@@ -92,8 +100,8 @@ def flying(session: Session) -> dict[int, list[Flying]]:
         one = ledger.guess(place.ended, place.used, place.longest)
         each = Flying(
             row.campaign_id, place.grid_user, row.live, row.running, row.waiting, row.queued, row.spent, row.resources,
-            row.counted, row.live if place.urgent else row.ahead, max(row.live * one, row.spent),
-            row.resources / row.counted if row.counted else place.cores,
+            row.counted, row.live if place.urgent else row.ahead, max(row.live * one, row.spent), row.stages, row.long,
+            row.resources / row.counted if row.counted else place.cores, place.choosy,
         )  # fmt: skip
         found[row.cluster_id].append(each)
     return found
@@ -109,6 +117,7 @@ class _Place:
     longest: float = 0.0
     urgent: bool = False
     cores: int = 1
+    choosy: bool = False
 
 
 _UNKNOWN = _Place()  # an adopted job may be where its campaign does not run now
@@ -127,7 +136,8 @@ def _places(session: Session, campaign_ids: Collection[int]) -> dict[tuple[int, 
             pair.longest,
             pair.urgent,
             pair.cores,
-        )  # fmt: skip
+            pair.choosy,
+        )
         .join(Campaign, Campaign.id == pair.campaign_id)
         .where(pair.campaign_id == any_(literal(list(campaign_ids), ARRAY(Integer()))))
     )
@@ -163,25 +173,46 @@ def loads(session: Session, stress_limit: float, flying: InFlight) -> dict[int, 
         (status.stress.is_(None), status.resources_at), else_=func.least(status.resources_at, status.stress_at)
     )
     query = (
-        select(Cluster.id, status, func.extract("epoch", func.now() - read_at).cast(Float()))
+        select(Cluster.id, status, func.extract("epoch", func.now() - read_at).cast(Float()), Cluster.properties != "")
         .join(status, status.cluster_id == Cluster.id)
         .where(Cluster.enabled, Cluster.removed_at.is_(None), ~blacklisted(Cluster.id))
         .where(func.coalesce(status.stress, 0) < func.coalesce(Cluster.stress_factor, stress_limit))
         .order_by(Cluster.id)
     )
     found = {}
-    for cluster_id, known, age in session.execute(query):
+    for cluster_id, known, age, choosy in session.execute(query):
         there = flying.get(cluster_id, ())
         size = _size(there)
         free = None
         if age is not None and age < STALE:
             free = int(min(known.resources_free, known.resources_besteffort) * known.unit_size / size)
         live, running = sum(each.live for each in there), sum(each.running for each in there)
-        waiting = round(sum(each.waiting * _places_of(each.size, size) for each in there))
-        queued = sum(each.queued for each in there)
+        waiting, queued = sum(each.waiting for each in there), sum(each.queued for each in there)
         takes = delay(known.follow_period, known.submission_time, known.start_delay)
-        found[cluster_id] = Load(live, running, free, known.jobs_running, known.completion_rate, waiting, takes, queued)
+        found[cluster_id] = Load(
+            live, running, free, known.jobs_running, known.completion_rate, waiting, takes, queued,
+            round(sum(_extra(each, size, free) for each in there)), sum(_aside(each, size, free) for each in there),
+            choosy,
+        )  # fmt: skip
     return found
+
+
+def _aside(each: Flying, usual: float, free: int | None) -> int:
+    """How many of those that wait do not wait for what is free."""
+    if each.choosy or _too_large(_places_of(each.size, usual), free):
+        return each.waiting - each.stages
+    return each.long
+
+
+def _extra(each: Flying, usual: float, free: int | None) -> float:
+    """How many places more than one each those need that wait for what is free."""
+    fresh = each.waiting - each.stages - _aside(each, usual, free)
+    return max(0, fresh) * (_places_of(each.size, usual) - 1)
+
+
+def _too_large(places: float, free: int | None) -> bool:
+    """Whether a job that takes so many places is larger than all that is free."""
+    return places > max(1, free or 0)
 
 
 def _size(there: Sequence[Flying]) -> float:
@@ -200,7 +231,7 @@ def in_flight(flying: InFlight) -> dict[int, int]:
     return {place: sum(each.running + each.waiting for each in there) for place, there in flying.items()}
 
 
-def backlogs(session: Session, cluster_ids: Collection[int], flying: InFlight) -> Mapping[int, list[Backlog]]:
+def backlogs(session: Session, loads: Mapping[int, Load], flying: InFlight) -> Mapping[int, list[Backlog]]:
     """For each of these clusters the campaigns in treatment that have pending tasks there."""
     pending = _pending()
     pair = CampaignCluster
@@ -218,9 +249,8 @@ def backlogs(session: Session, cluster_ids: Collection[int], flying: InFlight) -
             pair.used,
             pair.longest,
             pair.cores,
-            (pair.choosy | (Cluster.properties != "")).label("choosy"),
+            pair.choosy,
         )
-        .join(Cluster, Cluster.id == pair.cluster_id)
         .join(Campaign, Campaign.id == pair.campaign_id)
         .join(pending, pending.c.campaign_id == Campaign.id)
         .outerjoin(
@@ -228,7 +258,7 @@ def backlogs(session: Session, cluster_ids: Collection[int], flying: InFlight) -
             (UserPriority.cluster_id == pair.cluster_id) & (UserPriority.grid_user == Campaign.grid_user),
         )
         .where(
-            pair.cluster_id.in_(cluster_ids),
+            pair.cluster_id.in_(loads),
             pending.c.pending > 0,
             Campaign.state == CampaignState.IN_TREATMENT,
             ~blacklisted(pair.cluster_id, pair.campaign_id),
@@ -236,40 +266,55 @@ def backlogs(session: Session, cluster_ids: Collection[int], flying: InFlight) -
         )
         .order_by(pair.cluster_id, Campaign.id)
     )
-    there = {(place, each.campaign_id): each for place in cluster_ids for each in flying.get(place, ())}
-    found: dict[int, list[Backlog]] = defaultdict(list)
-    if not cluster_ids:
-        return found
+    if not loads:
+        return {}
+    there = {(place, each.campaign_id): each for place in loads for each in flying.get(place, ())}
+    rows_ = session.execute(query).all()
     elsewhere = _elsewhere(session)
-    usual = {place: _size(flying.get(place, ())) for place in cluster_ids}
-    for row in session.execute(query):
-        key = row.cluster_id, row.id
-        found[row.cluster_id].append(
-            _backlog(row, there.get(key), row.pending - elsewhere.get(key, 0), usual[row.cluster_id])
-        )
+    lately = _lately(session, {row.id for row in rows_ if row.choosy})
+    usual = {place: _size(flying.get(place, ())) for place in loads}
+    found: dict[int, list[Backlog]] = defaultdict(list)
+    for row in rows_:
+        key, load = (row.cluster_id, row.id), loads[row.cluster_id]
+        ends = lately.get(key, 0.0) * load.delay
+        left = row.pending - elsewhere.get(key, 0)
+        found[row.cluster_id].append(_backlog(row, there.get(key), left, usual[row.cluster_id], load.free, ends))
     return found
 
 
-def _backlog(row: Any, mine: Flying | None, left: int, usual: float) -> Backlog:
-    """A campaign on a cluster, with what it has in flight there; `usual`: the size of the jobs there."""
-    most = row.max_jobs
-    if row.choosy:
-        limit = most_in_flight(mine.running if mine else 0)
-        most = limit if most is None else min(most, limit)
+def _backlog(row: Any, mine: Flying | None, left: int, usual: float, free: int | None, ends: float) -> Backlog:
+    """A campaign on a cluster. usual: the size of the jobs there; ends: how many of its own end in the loop's delay."""
+    places = _places_of(mine.size if mine else row.cores, usual)
+    too_large, running = _too_large(places, free), mine.running if mine else 0
+    bounds = [row.max_jobs] if row.max_jobs is not None else []
+    bounds += [most_in_flight(running, ends)] if row.choosy else []
+    bounds += [running + LEAST_QUEUE] if too_large else []
     return Backlog(
         row.id,
         row.grid_user,
         max(0, left),
         mine.live if mine else 0,
-        most,
+        min(bounds, default=None),
         row.urgent,
         2.0**row.priority,
         row.share,
         ledger.guess(row.ended, row.used, row.longest),
         row.longest,
         mine.spent if mine else 0.0,
-        _places_of(mine.size if mine else row.cores, usual),
+        1.0 if too_large else places,  # it waits in the queue, and takes nothing of what is free
     )
+
+
+def _lately(session: Session, campaign_ids: Collection[int]) -> dict[tuple[int, int], float]:
+    """How many jobs of these campaigns have succeeded in a second, by cluster and campaign, in the last two minutes."""
+    minute = CampaignMinute
+    query = (
+        select(minute.writer, minute.campaign_id, func.sum(minute.jobs))
+        .where(among(minute.campaign_id, campaign_ids), minute.minute > func.now() - 2 * MINUTE)
+        .group_by(minute.writer, minute.campaign_id)
+    )
+    found = session.execute(query).all() if campaign_ids else []
+    return {(writer, number): float(jobs) / (2 * MINUTE.total_seconds()) for writer, number, jobs in found}
 
 
 def _elsewhere(session: Session) -> dict[tuple[int, int], int]:
@@ -277,6 +322,7 @@ def _elsewhere(session: Session) -> dict[tuple[int, int], int]:
     query = (
         select(Task.failed_on, Task.campaign_id, func.count())
         .where(Task.state == TaskState.PENDING, Task.elsewhere_until > func.now())
+        .where(func.coalesce(Task.not_before, func.now()) <= func.now())  # the others wait for everybody
         .group_by(Task.failed_on, Task.campaign_id)
     )
     return {(place or 0, number): count for place, number, count in session.execute(query)}

@@ -438,6 +438,7 @@ class _Books:
     failed: int = 0
     ended: int = 0
     used: float = 0.0
+    charge: float = 0.0
     longest: float = 0.0
     event: int | None = None
 
@@ -448,11 +449,13 @@ class _Books:
         elif job.task_id is not None and verdict.task is TaskState.FAILED:
             self.failed += 1
             self.event = event or self.event
-        preempted = verdict.outcome is Outcome.PREEMPTED
-        charge = ledger.charged(_used(job), preempted=preempted, preempted_charge=preempted_charge)
-        self.ended += 1
-        self.used += charge
+        preempted, used = verdict.outcome is Outcome.PREEMPTED, _used(job)
+        charge = ledger.charged(used, preempted=preempted, preempted_charge=preempted_charge)
+        self.charge += charge
         self.longest = max(self.longest, charge)
+        if job.task_id is not None and used > 0:  # what one more task will use follows from tasks that ran
+            self.ended += 1
+            self.used += used
 
 
 def _used(job: _Ending) -> float:
@@ -471,6 +474,7 @@ _BOOKS = Rows(
     failed=Integer(),
     ended=BigInteger(),
     used=DOUBLE_PRECISION(),
+    charge=DOUBLE_PRECISION(),
     longest=DOUBLE_PRECISION(),
 )
 _PAIR = CampaignCluster
@@ -482,7 +486,7 @@ _KEEP_BOOKS = (
         failed=_PAIR.failed + _BOOKS.c.failed,
         ended=_PAIR.ended + _BOOKS.c.ended,
         used=_PAIR.used + _BOOKS.c.used,
-        uncharged=_PAIR.uncharged + _BOOKS.c.used,
+        uncharged=_PAIR.uncharged + _BOOKS.c.charge,
         longest=func.greatest(_PAIR.longest, _BOOKS.c.longest),
     )
     .returning(_PAIR.campaign_id, _PAIR.done, _PAIR.failed, _PAIR.max_failures)
@@ -509,6 +513,7 @@ def _keep_books(
         failed=[added[each].failed for each in ids],
         ended=[added[each].ended for each in ids],
         used=[added[each].used for each in ids],
+        charge=[added[each].charge for each in ids],
         longest=[added[each].longest for each in ids],
     )
     for row in session.execute(_KEEP_BOOKS, {**given, "here": cluster_id}).all():

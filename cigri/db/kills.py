@@ -95,13 +95,12 @@ class Doomed:
     login: str
     reason: KillReason
     campaign_id: int
-    walltime: int | None = None  # seconds, as it was when last seen
 
 
 def due(session: Session, cluster_id: int, limit: int) -> list[Doomed]:
     """Marked jobs on the cluster whose next deletion is due, the most urgent first."""
     query = (
-        select(Job.id, Job.remote_id, Submission.name, Submission.login, Job.kill_reason, Job.campaign_id, Job.walltime)
+        select(Job.id, Job.remote_id, Submission.name, Submission.login, Job.kill_reason, Job.campaign_id)
         .join(Submission, Submission.id == Job.submission_id)
         .where(
             Job.cluster_id == cluster_id,
@@ -114,8 +113,8 @@ def due(session: Session, cluster_id: int, limit: int) -> list[Doomed]:
         .limit(limit)
     )
     return [
-        Doomed(row[0], row[1] or 0, row[2], row[3], KillReason(row[4] or KillReason.CANCELLED), row[5], row[6])
-        for row in session.execute(query)
+        Doomed(job_id, remote_id or 0, name, login, KillReason(reason or KillReason.CANCELLED), campaign_id)
+        for job_id, remote_id, name, login, reason, campaign_id in session.execute(query)
     ]
 
 

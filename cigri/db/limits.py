@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from sqlalchemy import Float, Integer, func, select
 from sqlalchemy.orm import Session
 
 from cigri.core.control import Limits
-from cigri.db.arrays import rows
-from cigri.db.tables import Cluster, Submission
+from cigri.core.states import JobState
+from cigri.db.arrays import among, rows
+from cigri.db.tables import LIVING, Cluster, Job, Submission
 
 
 def limits(session: Session, max_waiting: int) -> dict[int, Limits]:
@@ -19,7 +21,7 @@ def limits(session: Session, max_waiting: int) -> dict[int, Limits]:
 
 
 def sent(session: Session, lately: Mapping[int, float]) -> dict[int, int]:
-    """How many jobs were sent to each of these clusters in its last so many seconds."""
+    """How many jobs were sent to each of these clusters in its last so many seconds, or are about to be."""
     if not lately:
         return {}
     window = rows("lately", cluster_id=(Integer(), list(lately)), seconds=(Float(), list(lately.values())))
@@ -29,4 +31,11 @@ def sent(session: Session, lately: Mapping[int, float]) -> dict[int, int]:
         .join(window, (Submission.cluster_id == window.c.cluster_id) & (Submission.sent_at > since))
         .group_by(Submission.cluster_id)
     )
-    return {row[0]: int(row[1]) for row in session.execute(query)}
+    launched = (
+        select(Job.cluster_id, func.count())
+        .where(among(Job.cluster_id, lately), LIVING, Job.state == JobState.TO_LAUNCH)
+        .group_by(Job.cluster_id)
+    )
+    found = Counter({cluster_id: int(jobs) for cluster_id, jobs in session.execute(query)})
+    found.update(dict(session.execute(launched).all()))
+    return dict(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -89,6 +90,7 @@ def test_a_runner_may_die_before_and_after_each_of_its_commits(grid) -> None:
         try:
             while runner.lives > 0:
                 runner.cycle()
+                time.sleep(0.02)  # two looks at a submission are some time apart
         except Crash:
             deaths += 1
             grid.balanced()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
+from cigri.core.control import Load
 from cigri.core.finish import Speed
 from cigri.core.outcome import Policy, Sign
 from cigri.core.states import TaskState
@@ -13,6 +14,7 @@ from cigri.db.tables import Cluster
 
 from .conftest import ending
 
+NOBODY = Load(0, 0, None, 0, 0.0)
 again = ending(256, policy=Policy(max_retries=3))
 
 
@@ -29,7 +31,9 @@ def other(books):
 def backlog(books, cluster):
     with books.transaction() as session:
         flying = allowances.flying(session)
-        return {each.campaign_id: each.pending for each in allowances.backlogs(session, [cluster], flying)[cluster]}
+        return {
+            each.campaign_id: each.pending for each in allowances.backlogs(session, {cluster: NOBODY}, flying)[cluster]
+        }
 
 
 def claimed(books, cluster, campaign):

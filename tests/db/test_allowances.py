@@ -7,10 +7,12 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from cigri.core.control import Limits, Load
+from cigri.core.control import Limits, Load, order
 from cigri.core.scheduling import Grant, Others
-from cigri.db import allowances, campaigns, clusters, events, limits
+from cigri.db import allowances, campaigns, clusters, events, jobs, limits
 from cigri.db.tables import Cluster
+
+NOBODY = Load(0, 0, None, 0, 0.0)
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def look(books, stress_limit=0.8):
     with books.transaction() as session:
         flying = allowances.flying(session)
         loads = allowances.loads(session, stress_limit, flying)
-        found = allowances.backlogs(session, list(loads), flying)
+        found = allowances.backlogs(session, loads, flying)
         return {key: (load, {each.campaign_id: each for each in found.get(key, ())}) for key, load in loads.items()}
 
 
@@ -131,7 +133,7 @@ def test_what_flies_besides_the_backlog(books, cluster):
         session.execute(text("UPDATE campaign_clusters SET urgent = true WHERE campaign_id = :id"), {"id": trial})
     with books.transaction() as session:
         flying = allowances.flying(session)
-        backlogs = allowances.backlogs(session, [cluster], flying)[cluster]
+        backlogs = allowances.backlogs(session, {cluster: NOBODY}, flying)[cluster]
         assert allowances.others(flying[cluster], backlogs) == Others(
             {"bob": 7200.0}, live=2, ahead=2, spent={"bob": 0.0}
         )
@@ -229,7 +231,7 @@ def test_large_jobs_take_more_of_what_is_free(books, cluster):
     assert load.free == 1000 and waiting[large].places == 16.0 and waiting[small].places == 1.0
     books.submit(cluster, large, 3)
     load, waiting = look(books)[cluster]
-    assert load.waiting == 48 and load.live == 3
+    assert load.waiting == load.live == 3 and load.extra == 45 and load.aside == 0
     with books.transaction() as session:
         session.execute(text("UPDATE jobs SET state = 'running', resources_used = 16"))
     load, waiting = look(books)[cluster]
@@ -245,21 +247,89 @@ def test_units_of_many_resources_are_counted_in_jobs(books, cluster):
     assert look(books)[cluster][0].free == 31 * 8
 
 
-@pytest.mark.parametrize("properties", ["", "grid='YES'"])
-def test_what_may_not_run_everywhere_is_tried_on_a_few_first(books, cluster, properties):
-    books.update(Cluster, cluster, properties=properties)
+def run(books, number):
+    """So many jobs run, the oldest."""
+    with books.transaction() as session:
+        session.execute(
+            text("UPDATE jobs SET state = 'running' WHERE id IN (SELECT id FROM jobs ORDER BY id LIMIT :number)"),
+            {"number": number},
+        )
+
+
+def test_what_may_not_run_everywhere_is_tried_on_a_few_first(books, cluster):
     choosy = books.campaign([cluster], 99, max_jobs=50, choosy=True)
     plain = books.campaign([cluster], 99)
-    room = {number: each.room for number, each in look(books)[cluster][1].items()}
-    assert room == {choosy: 10, plain: 10 if properties else 99}
-    there = books.submit(cluster, choosy, 10)
-    assert look(books)[cluster][1][choosy].room == 0, "until some of them run"
-    with books.transaction() as session:
-        session.execute(text("UPDATE jobs SET state = 'running' WHERE id = ANY(:ids)"), {"ids": there[:8]})
+    counted(books, cluster, resources_free=100, resources_besteffort=100)
+    assert {number: each.room for number, each in look(books)[cluster][1].items()} == {choosy: 10, plain: 99}
+    books.submit(cluster, choosy, 10)
+    load, waiting = look(books)[cluster]
+    assert waiting[choosy].room == 0, "until some of them run"
+    assert order(load, Limits(500)) == 100, "they keep nobody from what is free: they are the queue"
+    run(books, 8)
     assert look(books)[cluster][1][choosy].room == 10 + 2 * 8 - 10
-    with books.transaction() as session:
-        session.execute(text("UPDATE jobs SET state = 'running'"))
+    run(books, 10)
     books.submit(cluster, choosy, 20)
-    with books.transaction() as session:
-        session.execute(text("UPDATE jobs SET state = 'running'"))
+    run(books, 30)
     assert look(books)[cluster][1][choosy].room == 20, "no more than its max_jobs"
+
+
+def test_tasks_that_nobody_sees_running_count_when_they_have_succeeded(books, cluster):
+    choosy = books.campaign([cluster], 999, choosy=True)
+    books.finish(cluster, dict.fromkeys(books.submit(cluster, choosy, 120), books.success))
+    assert look(books)[cluster][1][choosy].room == 10 + 2 * 13, "one in a second, and the loop takes 13"
+
+
+def test_a_cluster_with_properties_is_tried_with_a_few_jobs_first(books, cluster):
+    books.update(Cluster, cluster, properties="grid='YES'")
+    campaign = books.campaign([cluster], 99)
+    counted(books, cluster, resources_free=100, resources_besteffort=100)
+    load, waiting = look(books)[cluster]
+    assert order(load, Limits(500)) == 10 and waiting[campaign].room == 99
+    books.submit(cluster, campaign, 10)
+    assert order(look(books)[cluster][0], Limits(500)) == 0
+    run(books, 10)
+    assert order(look(books)[cluster][0], Limits(500)) == 20
+
+
+def test_a_job_that_is_larger_than_all_that_is_free_stops_nobody(books, cluster):
+    large, small = books.campaign([cluster], 99, cores=1000), books.campaign([cluster], 99)
+    counted(books, cluster, resources_free=900, resources_besteffort=900)
+    load, waiting = look(books)[cluster]
+    assert (waiting[large].room, waiting[large].places) == (2, 1.0) and waiting[small].room == 99
+    books.submit(cluster, large, 2)
+    load, waiting = look(books)[cluster]
+    assert waiting[large].room == 0 and order(load, Limits(500)) == 900
+
+
+def test_what_would_have_started_long_ago_stops_nobody(books, cluster):
+    campaign = books.campaign([cluster], 99)
+    books.submit(cluster, campaign, 50)
+    counted(books, cluster, resources_free=50, resources_besteffort=50)
+    assert order(look(books)[cluster][0], Limits(500)) == 2
+    with books.transaction() as session:
+        session.execute(text("UPDATE jobs SET created_at = now() - interval '5 min'"))
+    assert order(look(books)[cluster][0], Limits(500)) == 50, "they wait for something else than what is free"
+    counted(books, cluster, resources_free=0, resources_besteffort=0)
+    assert order(look(books)[cluster][0], Limits(500)) == 0, "and are the queue where nothing is"
+
+
+def test_a_prologue_that_waits_is_one_job(books, cluster):
+    campaign = books.campaign([cluster], 99, cores=512)
+    with books.transaction() as session:
+        columns = "kind, campaign_id, cluster_id, state"
+        job = f"INSERT INTO jobs ({columns}) SELECT 'prologue', {campaign}, {cluster}, 'to_launch'"
+        session.execute(text(job))
+    counted(books, cluster, resources_free=600, resources_besteffort=600)
+    load = look(books)[cluster][0]
+    assert (load.waiting, load.extra, load.aside) == (1, 0, 0)
+
+
+def test_what_a_task_uses_is_learnt_from_tasks_that_ran(books, cluster):
+    """Neither what never started nor what was preempted for nothing makes the next seem short."""
+    campaign = books.campaign([cluster], 99)
+    there = books.submit(cluster, campaign, 4)
+    with books.transaction(cluster) as session:
+        jobs.finish(session, cluster, [jobs.End(there[0], books.preempted, start_time=100.0, stop_time=700.0)], 10, 0.0)
+    books.finish(cluster, {there[1]: books.cancelled, there[2]: books.preempted})
+    books.finish(cluster, {there[3]: books.success}, start_time=100.0, stop_time=1300.0)
+    assert look(books)[cluster][1][campaign].guess == 900.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 
@@ -159,3 +160,45 @@ def test_an_address_may_be_a_url(database):
 def test_what_was_released_stays_as_it_was() -> None:
     """Grids have applied this very file, and refuse another one: changes are migrations."""
     assert steps(sql_folder())[0].sha256 == "d8285fce030e70bad361c71029d4c3f6828100512cb7d34c585c10ca5380c314"
+
+
+def old_campaign(connection, job):
+    """A campaign of before the sizes of jobs were known, on a cluster of its own; its id."""
+    number = connection.execute("SELECT count(*) FROM clusters").fetchone()[0]
+    (cluster,) = connection.execute(
+        "INSERT INTO clusters (name, api_url, api_auth_type, batch) SELECT %s, 'http://c', 'none', 'oar3' RETURNING id",
+        (f"c{number}",),
+    ).fetchone()
+    jdl = json.dumps({"clusters": {f"c{number}": job}})
+    (campaign,) = connection.execute(
+        "INSERT INTO campaigns (grid_user, name, jdl, total_tasks) VALUES ('alice', 'old', %s, 1) RETURNING id", (jdl,)
+    ).fetchone()
+    longest = 3600.0 * 16 if "=16" in job.get("resources", "") else 3600.0
+    pair = "INSERT INTO campaign_clusters (campaign_id, cluster_id, longest) VALUES (%s, %s, %s)"
+    connection.execute(pair, (campaign, cluster, longest))
+    return campaign
+
+
+def test_the_jobs_of_older_campaigns_get_their_sizes(empty, tmp_path):
+    shutil.copytree(sql_folder(), tmp_path / "old")
+    for file in (tmp_path / "old/migrations").glob("*.sql"):
+        if int(file.name[:3]) >= 8:
+            file.unlink()
+    migrate(empty, tmp_path / "old")
+    hour, walltime = {"walltime": "1:00:00"}, "walltime"
+    jobs = {
+        (1, False): {"resources": "/resource_id=1", **hour},
+        (16, False): {"resources": "/nodes=1/core=16", **hour},
+        (1, True): {"resources": "/nodes=1", "properties": "", **hour},
+        (16, True): {"resources": "/core=16", "properties": "gpu='YES'", **hour},
+    }
+    odd = [{"resources": "{mem>1}/core=1", walltime: "0:90:00"}, {walltime: "x"}, {}]
+    with psycopg.connect(empty) as connection:
+        known = {old_campaign(connection, job): expected for expected, job in jobs.items()}
+        others = [old_campaign(connection, job) for job in odd]
+    migrate(empty)
+    with psycopg.connect(empty) as connection:
+        rows = connection.execute("SELECT campaign_id, cores, choosy FROM campaign_clusters").fetchall()
+    found = {campaign: (cores, choosy) for campaign, cores, choosy in rows}
+    assert {campaign: found[campaign] for campaign in known} == known
+    assert [found[campaign] for campaign in others] == [(1, True), (1, False), (1, False)]

@@ -190,7 +190,7 @@ def blacklists(session):
 
 def situations(session):
     flying = allowances.flying(session)
-    backlogs = allowances.backlogs(session, list(allowances.loads(session, 1.0, flying)), flying)
+    backlogs = allowances.backlogs(session, allowances.loads(session, 1.0, flying), flying)
     assert sum(map(len, backlogs.values())) == 12
     allowances.speeds(session, [1, 2, 3])
 

@@ -95,6 +95,15 @@ def test_a_cluster_that_the_last_task_may_not_go_to_keeps_nobody_from_it():
     assert full[2][0].pending == 1, "also when it takes nothing more just now"
 
 
+def test_a_cluster_that_may_take_no_more_of_a_campaign_keeps_nobody_from_it():
+    """Two jobs at a time on the quick one: the slow one takes what these two will not have ended before it."""
+    speeds = {7: {1: Speed(5, 300.0, 1.0), 2: Speed(5, 600.0, 1.0)}}
+    quick = Backlog(7, "alice", 98, 2, max_jobs=2)
+    cut = limited({1: [quick], 2: [bag(7, 98)]}, {1: 100, 2: 100}, {1: {7: 2}}, speeds)
+    assert cut[2][0].pending == 98 - 2
+    assert near_end({1: [quick], 2: [bag(7, 98)]}, {1: 100, 2: 5}, {1: {7: 2}}) == set()
+
+
 def test_only_failures_that_another_cluster_may_avoid_are_left_to_it():
     """E22."""
     assert elsewhere(Outcome.WALLTIME, others=True) == elsewhere(Outcome.EXIT, others=True) == ELSEWHERE

@@ -202,8 +202,15 @@ def test_who_was_away_has_saved_no_credit():
     ledger = Ledger(1000.0, {"bob": UserAccount(0.0), "alice": UserAccount(1000.0, True)}, {2: Account(0.0)})
     ledger.users["bob"].inner = 500.0
     both = [Backlog(1, "alice", 99, 1), Backlog(2, "bob", 99, 1), Backlog(3, "bob", 99, 1)]
-    assert dealt(ledger, both, 9) == {1: 4, 2: 3, 3: 2}
-    assert ledger.users["bob"].time == 998.0 and ledger.campaigns[2].time == 499.0
+    assert dealt(ledger, both, 9) == {1: 5, 2: 2, 3: 2}
+    assert ledger.users["bob"].time == 1000.0 and ledger.campaigns[2].time == 500.0
+
+
+def test_jobs_that_may_last_for_long_and_do_not_save_no_credit_either():
+    """Away with jobs in flight of which much is expected, and nothing comes of it."""
+    ledger = Ledger(1000.0, {"bob": UserAccount(0.0), "alice": UserAccount(1000.0, True)})
+    share(ledger, [Backlog(1, "alice", 99, 1), Backlog(2, "bob", 99, 1, guess=1e6)], 1)
+    assert ledger.users["bob"].time == 1000.0
 
 
 def test_who_was_away_and_had_been_far_ahead_is_not_held_back_for_ever():
