@@ -107,9 +107,15 @@ class Bench:
     def wait(self, what: Any, seconds: float = PATIENCE) -> None:
         assert processes.until(what, seconds, 0.3), self.story()
 
+    def ended(self, campaign: int) -> bool:
+        return self.value("SELECT state FROM campaigns WHERE id = %s", campaign) in ("terminated", "cancelled")
+
+    def forgotten(self) -> set[tuple[str, int]]:
+        """The jobs that the clusters leave in the middle of their launch: (cluster, its id of the job)."""
+        return {(name, number) for name, oar in self.oars.items() for number in oar.forgotten()}
+
     def wait_end(self, campaign: int, seconds: float = PATIENCE) -> None:
-        query: LiteralString = "SELECT state FROM campaigns WHERE id = %s"
-        self.wait(lambda: self.value(query, campaign) in ("terminated", "cancelled"), seconds)
+        self.wait(lambda: self.ended(campaign), seconds)
         live: LiteralString = (
             "SELECT count(*) FROM jobs WHERE campaign_id = %s AND state NOT IN ('terminated', 'event')"
         )

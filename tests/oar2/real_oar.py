@@ -229,6 +229,11 @@ class RealOar:
         getattr(self, f"stop_{part}")()
         getattr(self, f"start_{part}")()
 
+    def forgotten(self) -> set[int]:
+        """The jobs that it was just launching when its server or its database went: it leaves them so."""
+        launching = "SELECT job_id FROM jobs WHERE state IN ('toLaunch', 'Launching')"
+        return {int(line) for line in self.sql(f"{launching} AND start_time < extract(epoch FROM now()) - 60").split()}
+
     def sql(self, query: str, *, database: str = "oar", check: bool = True) -> str:
         """What a query to OAR's database gives, unaligned."""
         words = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder / "sockets"), "-U", "postgres"]
