@@ -22,6 +22,11 @@ LEARNING = 0.1
 class Load:
     """A cluster as the grid sees it. Counts are jobs of ours, but for `free` (None: not counted lately).
 
+    live: all that have not ended; waiting: those that its queue shows, or that were just sent there. free: jobs that
+    its free resources had room for when they were last counted; running_then: jobs of ours that ran at that
+    moment. rate: jobs of ours that end there per second. delay: seconds from the end of a job until another one that
+    is ordered then can start. queued: those of the waiting that were seen in its queue.
+
     extra: places of the usual size that those that wait need beyond one each. aside: how many of those that wait do not
     wait for what is free: they are too large for it, may not run everywhere, or would have started long ago. choosy:
     no job of ours may run everywhere there.

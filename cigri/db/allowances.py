@@ -269,12 +269,12 @@ def backlogs(session: Session, loads: Mapping[int, Load], flying: InFlight) -> M
     if not loads:
         return {}
     there = {(place, each.campaign_id): each for place in loads for each in flying.get(place, ())}
-    rows_ = session.execute(query).all()
+    pairs = session.execute(query).all()
     elsewhere = _elsewhere(session)
-    lately = _lately(session, {row.id for row in rows_ if row.choosy})
+    lately = _lately(session, {row.id for row in pairs if row.choosy})
     usual = {place: _size(flying.get(place, ())) for place in loads}
     found: dict[int, list[Backlog]] = defaultdict(list)
-    for row in rows_:
+    for row in pairs:
         key, load = (row.cluster_id, row.id), loads[row.cluster_id]
         ends = lately.get(key, 0.0) * load.delay
         left = row.pending - elsewhere.get(key, 0)
